@@ -1,0 +1,63 @@
+"""The only registry: a name, and the `module:Class` behind it, imported on first use.
+
+Adding an influence function, an embedder, an estimator or an objective is one line here and one file in its room.
+A name that contains a colon is itself a `module:Class`, so that a user's own class needs no line at all.
+"""
+
+from __future__ import annotations
+
+from difflib import get_close_matches
+from importlib import import_module
+from typing import Any, Literal
+
+from nncift.errors import ConfigError
+
+Kind = Literal["influence", "embedder", "objective"]
+
+_NAMES: dict[str, dict[str, str]] = {
+    "influence": {
+        "delift": "nncift.influence.delift:Delift",
+        "similarity": "nncift.influence.similarity:Similarity",
+        "random": "nncift.influence.random:Random",
+    },
+    "embedder": {
+        "minilm": "nncift.embed.sentence:MiniLM",
+    },
+    "objective": {
+        "facility-location": "nncift.objective.coverage:FacilityLocation",
+        "flcg": "nncift.objective.coverage:ConditionalGain",
+        "fl1mi": "nncift.objective.coverage:MutualInformation",
+        "flvmi": "nncift.objective.coverage:VariantMutualInformation",
+        "top-mean": "nncift.objective.modular:TopMean",
+        "top-max": "nncift.objective.modular:TopMax",
+    },
+}
+
+
+def names(kind: Kind) -> tuple[str, ...]:
+    """The registered names of one kind, in the order of the table."""
+    return tuple(_NAMES[kind])
+
+
+def load(kind: Kind, name: str) -> Any:
+    """The class behind a name.
+
+    Raises:
+        ConfigError: the name is not registered (the nearest names are suggested), or a `module:Class` cannot be imported.
+    """
+    path = _NAMES[kind].get(name, name if ":" in name else None)
+    if path is None:
+        raise ConfigError(f"unknown {kind} {name!r}. {did_you_mean(name, names(kind))}")
+    module, _, attribute = path.partition(":")
+    try:
+        return getattr(import_module(module), attribute)
+    except (ModuleNotFoundError, AttributeError) as error:
+        if name in _NAMES[kind]:
+            raise
+        raise ConfigError(f"cannot import the {kind} {name!r}: {error}. It must be `module:Class` on the Python path.") from error
+
+
+def did_you_mean(word: str, known: tuple[str, ...]) -> str:
+    """The closing sentence of an error about an unknown word: the nearest match, else all that are known."""
+    near = get_close_matches(word, known, n=1, cutoff=0.5)
+    return f"Did you mean {near[0]!r}?" if near else f"Known: {', '.join(known)}."

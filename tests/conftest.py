@@ -1,0 +1,28 @@
+"""Shared fixtures."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).parent))
+
+SHARED = Path(__file__).parents[1].parent / "shared"
+
+
+@pytest.fixture(scope="session")
+def shared_data() -> Path:
+    """The folder of real data beside the checkout; where it is absent the test is skipped, and says so."""
+    folder = SHARED / "data"
+    if not folder.is_dir():
+        pytest.skip(f"no real data beside the checkout ({folder.name}/ is absent)")
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+    """Tests leave the user's cache alone; those on real models keep it, because unpacking a model takes a minute."""
+    if request.node.get_closest_marker("real") is None:
+        monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path_factory.mktemp("cache")))

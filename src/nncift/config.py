@@ -1,0 +1,182 @@
+"""Options of every verb as frozen dataclasses: a field is a Python argument, a command-line flag and a YAML key at once."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from pathlib import Path
+from typing import Any, Literal, Self, get_args, get_type_hints
+
+import yaml
+
+from nncift.errors import ConfigError
+from nncift.registry import did_you_mean
+from nncift.version import __version__
+
+Known = Literal["keep", "predict"]
+Task = Literal["instruction", "task-specific", "continual"]
+
+
+def setting(text: str, default: Any = MISSING, *, short: str | None = None, metavar: str | None = None) -> Any:
+    """A field with the help text that its flag shows."""
+    return field(default=default, metadata={"help": text, "short": short, "metavar": metavar})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TeacherOptions:
+    """What labelling and selecting have in common. Abstract: only `LabelConfig` and `SelectConfig` are ever made."""
+
+    pool: str = setting("Candidates: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
+    target: str | None = setting("Rows the subset should help with; without them the pool is its own target.", None, short="-t")
+    influence: str = setting("Influence function (see `nncift list`), or module:Class.", "delift", short="-i")
+    option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
+    model: str | None = setting("Language model: hub id, folder, .gguf file, or gemma-3-270m.", None, short="-m")
+    embedder: str | None = setting("Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e")
+    labels: str = setting("Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto.", "auto")
+    format: str = setting("Row layout of the pool: auto, alpaca, sharegpt, messages, prompt-completion, text.", "auto")
+    target_format: str = setting("Row layout of the target.", "auto")
+    device: str = setting("auto, cpu, cuda, cuda:N or mps.", "auto")
+    dtype: str = setting("Number format of the language model: auto, bfloat16, float16 or float32.", "auto")
+    quantize: Literal["4bit"] | None = setting("Load the language model in 4 bits through bitsandbytes.", None)
+    max_length: int = setting("Longest sequence in tokens; example text is dropped first, response tokens never.", 2048)
+    batch_tokens: int = setting("Tokens per forward of the language model; 0 follows the device.", 0)
+    max_targets: int = setting("Target rows used at most; a larger target is sampled, and the error stated.", 5000)
+    seed: int = setting("Seed of everything that is drawn.", 0)
+    trust_remote_code: bool = setting("Let a model from the hub run code of its own.", False)
+    output: str | None = setting("Where the result goes.", None, short="-o")
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_type(type(self), item.name, getattr(self, item.name))
+        for name, low in (("max_length", 16), ("max_targets", 1), ("batch_tokens", 0), ("seed", 0)):
+            if getattr(self, name) < low:
+                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least {low}.")
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A configuration from names and values, numbers and paths accepted where text is meant.
+
+        Raises:
+            ConfigError: a name is unknown (the nearest is suggested), missing, or its value is of the wrong type.
+        """
+        known = tuple(item.name for item in fields(cls))
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"unknown option {name!r}. {did_you_mean(name, known)}")
+        missing = [item.name for item in fields(cls) if item.default is MISSING and item.name not in values]
+        if missing:
+            raise ConfigError(f"missing option {missing[0]!r}.")
+        return cls(**{name: _as_field(cls, name, value) for name, value in values.items()})
+
+    def teacher_options(self) -> dict[str, str]:
+        """`--option name=value` as a mapping.
+
+        Raises:
+            ConfigError: an entry has no `=`.
+        """
+        pairs = {}
+        for entry in self.option:
+            name, equals, value = entry.partition("=")
+            if not equals or not name:
+                raise ConfigError(f"--option {entry!r} is not of the form name=value.")
+            pairs[name.strip().replace("-", "_")] = value.strip()
+        return pairs
+
+
+@dataclass(frozen=True, kw_only=True)
+class LabelConfig(_TeacherOptions):
+    """Options of `nncift label`: exact influences, nothing estimated."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectConfig(_TeacherOptions):
+    """Options of `nncift select`."""
+
+    budget: str = setting("Rows to choose: a number, or a percentage of the usable rows.", "10%", short="-b")
+    existing: str | None = setting("Rows the model already knows (continual learning); what they cover is not chosen again.", None)
+    existing_format: str = setting("Row layout of the existing rows.", "auto")
+    objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
+    task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)
+    eta: float = setting("Weight of the target in flvmi and fl1mi.", 1.0)
+    nu: float = setting("Weight of the existing rows in flcg.", 1.0)
+    known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")
+    threads: int = setting("Threads for kernels and selection; 0 takes all cores. The result does not depend on it.", 0)
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name in ("eta", "nu"):
+            if not 0 <= getattr(self, name) < float("inf"):
+                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
+
+
+def flag(name: str) -> str:
+    """The command-line flag of a field."""
+    return "--" + name.replace("_", "-")
+
+
+def write_recipe(config: SelectConfig, path: Path) -> None:
+    """Writes every option, resolved, as a YAML file that `nncift run` replays."""
+    body = {"nncift": __version__, "verb": "select", **asdict(config)}
+    body["option"] = list(config.option)
+    path.write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def read_recipe(path: Path) -> SelectConfig:
+    """Reads a recipe.
+
+    Raises:
+        ConfigError: it is missing, not YAML, not a recipe, or has an option that does not exist.
+    """
+    if not path.is_file():
+        raise ConfigError(f"no recipe at {str(path)!r}. A run folder holds one as `recipe.yaml`.")
+    try:
+        body = yaml.safe_load(path.read_text(encoding="utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
+    if not isinstance(body, dict) or body.get("verb") != "select":
+        raise ConfigError(f"{path} is not a recipe: it has no line `verb: select`.")
+    values = {name: value for name, value in body.items() if name not in ("nncift", "verb")}
+    if isinstance(values.get("option"), list):
+        values["option"] = tuple(values["option"])
+    return SelectConfig.of(values)
+
+
+def resolved(config: SelectConfig) -> SelectConfig:
+    """The configuration with local files by their full path, so that a recipe works from any folder."""
+
+    def full(value: str | None) -> str | None:
+        if value is None:
+            return None
+        parts = value.split(",")
+        return ",".join(str(Path(part).resolve()) if Path(part).exists() else part for part in parts)
+
+    changed = {name: full(getattr(config, name)) for name in ("pool", "target", "existing", "model", "embedder")}
+    return replace(config, **{name: value for name, value in changed.items() if value is not None})
+
+
+def _as_field(cls: type, name: str, value: Any) -> Any:
+    hint = get_type_hints(cls)[name]
+    if isinstance(value, Path) or (hint is str and isinstance(value, int | float) and not isinstance(value, bool)):
+        return _share(value) if name == "budget" else str(value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if name == "option" and isinstance(value, Mapping):
+        return tuple(f"{key}={entry}" for key, entry in value.items())
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _share(value: Any) -> str:
+    """A budget given as a Python number: whole numbers are rows, fractions below one are shares."""
+    return f"{value * 100:.12g}%" if isinstance(value, float) and value < 1 else str(value)
+
+
+def _check_type(cls: type, name: str, value: Any) -> None:
+    hint = get_type_hints(cls)[name]
+    choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
+    if choices:
+        if value is not None and value not in choices:
+            raise ConfigError(f"{flag(name)} is {value!r}. {did_you_mean(str(value), tuple(choices))}")
+        return
+    allowed = tuple(part for part in (get_args(hint) or (hint,)) if isinstance(part, type))
+    if name != "option" and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
+        raise ConfigError(f"{flag(name)} is {value!r}, a {type(value).__name__}; expected {hint}.")

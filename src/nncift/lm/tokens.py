@@ -1,0 +1,107 @@
+"""From rendered text to token ids: prefixes that many queries share, and the queries whose responses are scored.
+
+Prefix, query and response are tokenised apart and their ids joined. That definition makes sharing a prefix's key-value
+cache exact: no merge across a boundary can depend on what follows.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from nncift.data.rows import Example
+from nncift.data.template import Template
+from nncift.errors import DataError
+
+
+@dataclass(frozen=True, slots=True)
+class Prefix:
+    """Token ids of an instruction, with an example or without one.
+
+    Attributes:
+        ids: all ids, the tokenizer's BOS first where the model was trained with one.
+        head: how many ids stand before the example's text; they are never dropped.
+        tail: how many stand behind it; they are never dropped.
+    """
+
+    ids: tuple[int, ...]
+    head: int
+    tail: int
+
+    @property
+    def droppable(self) -> int:
+        """How many ids of the example's text may go when the context is full."""
+        return max(0, len(self.ids) - self.head - self.tail)
+
+    def fit(self, limit: int) -> tuple[int, ...]:
+        """The ids with the example's text cut from its left until at most `limit` remain (never below head and tail)."""
+        drop = min(self.droppable, max(0, len(self.ids) - limit))
+        return self.ids[: self.head] + self.ids[self.head + drop :]
+
+
+@dataclass(frozen=True, slots=True)
+class Query:
+    """Token ids of a target: its prompt, and the response that is scored.
+
+    Attributes:
+        ids: the prompt's ids.
+        response: the ids that are scored, at least one.
+        truncated: whether the context limit took tokens of the prompt or the response; they are then missing in every pass.
+    """
+
+    ids: tuple[int, ...]
+    response: tuple[int, ...]
+    truncated: bool
+
+    def __len__(self) -> int:
+        return len(self.ids) + len(self.response)
+
+
+def tokenize_prefix(tokenizer: Any, template: Template, example: Example | None) -> Prefix:
+    """The shared part in front of every query that sees `example` (None: the instruction alone)."""
+    text = template.prefix(example)
+    bos = () if template.special else _bos(tokenizer)
+    ids = (*bos, *_ids(tokenizer, text))
+    if example is None:
+        return Prefix(ids, len(ids), 0)
+    start, end = template.example_span(example)
+    head = len(bos) + len(_ids(tokenizer, text[:start]))
+    return Prefix(ids, head, len(_ids(tokenizer, text[end:])))
+
+
+def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit: int) -> Query:
+    """The target's prompt and response within `limit` tokens: the prompt loses text from its left first, the response only
+    its last tokens and only where it is too long alone.
+
+    Raises:
+        DataError: the response has no token.
+    """
+    query = _ids(tokenizer, template.query(target))
+    response = _ids(tokenizer, target.response)
+    if not response:
+        raise DataError(f"row {target.id!r}: its response has no token under this tokenizer. Remove the row.")
+    kept_response = response[: max(1, limit)]
+    room = max(0, limit - len(kept_response))
+    kept_query = query[len(query) - min(room, len(query)) :]
+    truncated = len(kept_query) < len(query) or len(kept_response) < len(response)
+    return Query(tuple(kept_query), tuple(kept_response), truncated)
+
+
+def join(prefix: Sequence[int], query: Query) -> tuple[tuple[int, ...], Query]:
+    """A prefix and a query that can be scored apart: an empty prompt borrows the prefix's last token, because the first
+    response token is predicted from the token before it."""
+    if query.ids:
+        return tuple(prefix), query
+    return tuple(prefix[:-1]), Query((prefix[-1],), query.response, query.truncated)
+
+
+def _ids(tokenizer: Any, text: str) -> list[int]:
+    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+
+
+def _bos(tokenizer: Any) -> tuple[int, ...]:
+    bos = tokenizer.bos_token_id
+    if bos is None:
+        return ()
+    return (bos,) if tokenizer("a")["input_ids"][:1] == [bos] else ()

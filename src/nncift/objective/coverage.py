@@ -1,0 +1,154 @@
+"""The facility location family: a row is covered as well as the best chosen candidate covers it."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import numpy as np
+from jaxtyping import Float32, Float64, Int
+from numpy import ndarray
+
+from nncift.errors import ConfigError
+from nncift.objective.base import Kernels
+from nncift.objective.problem import CoverageProblem
+
+
+class FacilityLocation:
+    """f(A) = Σ_i (max_{j∈A} K[i, j] − floor_i): every target row wants one candidate that teaches it much.
+
+    Use it to represent a target, or the pool itself when there is none. `floor_i` is row i's own smallest unmasked
+    influence (or the given floor), so that a constant added to a row and a positive scale of the kernel change no pick.
+
+    *Cost*: no kernel beside target × pool.
+    *Reference*: NN-CIFT, arXiv 2502.09969, section 4; DELIFT, arXiv 2411.04425, instruction tuning.
+    """
+
+    name: ClassVar[str] = "facility-location"
+    needs_pool: ClassVar[bool] = False
+    needs_existing: ClassVar[bool] = False
+
+    def problem(
+        self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
+    ) -> CoverageProblem:
+        """See `Objective.problem`; `eta` and `nu` play no part."""
+        floors = _row_floors(kernels.target, kernels.masked)
+        if floor is not None:
+            floors[:] = floor
+        _write(kernels.target, kernels.masked, floors)
+        return CoverageProblem(kernels.target, floors.astype(np.float64))
+
+
+class ConditionalGain:
+    """f(A) = Σ_i max(max_{j∈A} K'[i, j] − ν max_k E'[i, k], 0): what the choice adds to the existing examples.
+
+    Use it for continual learning: rows that existing data already teach count for less. K' = K − floor and
+    E' = E − floor with one floor, the smallest unmasked influence of both kernels. ν = 0 forgets the existing examples.
+
+    *Cost*: one more kernel, target × existing, from the same teacher and estimator on the same scale.
+    *Reference*: DELIFT, arXiv 2411.04425, continual fine-tuning; Kothawade et al. 2022 (PRISM), FLCG.
+    """
+
+    name: ClassVar[str] = "flcg"
+    needs_pool: ClassVar[bool] = False
+    needs_existing: ClassVar[bool] = True
+
+    def problem(
+        self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
+    ) -> CoverageProblem:
+        """See `Objective.problem`; `eta` plays no part."""
+        existing = _needed(kernels.existing, self.name, "existing")
+        low = _common_floor([(kernels.target, kernels.masked), (existing, kernels.masked[:0])], floor)
+        known = existing.max(axis=0, initial=np.float32(low))
+        return CoverageProblem(kernels.target, _above(low, known, _weight(nu, "nu")))
+
+
+class MutualInformation:
+    """f(A) = Σ_{i∈pool} min(max_{j∈A} P'[i, j], η max_q K'[q, i]): cover the part of the pool that helps the target.
+
+    Use it to choose for a benchmark and still represent the pool. P'[i, j] is the influence of pool row j on pool row i
+    and K'[q, i] that of pool row i on target q, both above one common floor. Row i counts up to what it is itself worth
+    to the target it helps most; η > 1 lets it count for more.
+
+    *Cost*: one more kernel, pool × pool: n² predictions and 4 n² bytes.
+    *Reference*: DELIFT, arXiv 2411.04425, task-specific; Kothawade et al. 2022 (PRISM), FL1MI.
+    """
+
+    name: ClassVar[str] = "fl1mi"
+    needs_pool: ClassVar[bool] = True
+    needs_existing: ClassVar[bool] = False
+
+    def problem(
+        self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
+    ) -> CoverageProblem:
+        """See `Objective.problem`; `nu` plays no part."""
+        pool = _needed(kernels.pool, self.name, "pool")
+        low = _common_floor([(kernels.target, kernels.masked), (pool, kernels.masked_pool)], floor)
+        worth = kernels.target.max(axis=1, initial=np.float32(low))
+        return CoverageProblem(pool, np.full(len(pool), low), cap=_above(low, worth, _weight(eta, "eta")))
+
+
+class VariantMutualInformation:
+    """f(A) = Σ_q max_{j∈A} K'[q, j] + η Σ_{j∈A} max_q K'[q, j]: cover the target with picks that each help a lot.
+
+    Use it to choose for a benchmark where the pool × pool kernel is too dear. K' = K − floor, floor the smallest
+    unmasked influence. η = 0 is facility location with one floor for all rows; a large η tends to `top-max`.
+
+    *Cost*: no kernel beside target × pool.
+    *Reference*: Kothawade et al. 2022 (PRISM), FLVMI (also called FL2MI or FLQMI).
+    """
+
+    name: ClassVar[str] = "flvmi"
+    needs_pool: ClassVar[bool] = False
+    needs_existing: ClassVar[bool] = False
+
+    def problem(
+        self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
+    ) -> CoverageProblem:
+        """See `Objective.problem`; `nu` plays no part."""
+        low = _common_floor([(kernels.target, kernels.masked)], floor)
+        best = kernels.target.max(axis=1, initial=np.float32(low)).astype(np.float64)
+        return CoverageProblem(
+            kernels.target, np.full(kernels.target.shape[1], low), modular=_weight(eta, "eta") * (best - low)
+        )
+
+
+def _needed(matrix: Float32[ndarray, "a b"] | None, objective: str, which: str) -> Float32[ndarray, "a b"]:
+    if matrix is None:
+        raise ConfigError(f"the objective {objective!r} needs the {which} kernel: fill `Kernels.{which}`.")
+    return matrix
+
+
+def _weight(value: float, name: str) -> float:
+    if not 0.0 <= value < np.inf:
+        raise ConfigError(f"{name} is {value}; it must be a finite number of at least 0.")
+    return value
+
+
+def _above(low: float, best: Float32[ndarray, "r"], weight: float) -> Float64[ndarray, "r"]:
+    """low + weight · (best − low), written so that weights 0 and 1 give `low` and `best` without rounding."""
+    return weight * best.astype(np.float64) + (1.0 - weight) * low
+
+
+def _common_floor(kernels: list[tuple[ndarray, ndarray]], floor: float | None) -> float:
+    """The floor of several kernels, written over their masked pairs; each kernel comes with its pairs."""
+    if floor is None:
+        floor = min(float(_row_floors(values, masked).min()) for values, masked in kernels if len(values))
+    low = np.float32(floor)  # a masked entry, stored as float32, must not be worth more than the floor itself
+    for values, masked in kernels:
+        _write(values, masked, np.full(values.shape[1], low))
+    return float(low)
+
+
+def _row_floors(values: Float32[ndarray, "n r"], masked: Int[ndarray, "p 2"]) -> Float32[ndarray, "r"]:
+    """The smallest unmasked entry of every row; a row without one gets the smallest of all (0 if none has any)."""
+    _write(values, masked, np.full(values.shape[1], np.inf, dtype=np.float32))
+    floors = values.min(axis=0, initial=np.inf)
+    some = np.isfinite(floors)
+    floors[~some] = floors[some].min() if some.any() else 0.0
+    return floors
+
+
+def _write(values: Float32[ndarray, "n r"], masked: Int[ndarray, "p 2"], rows: Float32[ndarray, "r"]) -> None:
+    """Writes one number per row over its masked entries, in place."""
+    if len(masked):
+        values[masked[:, 1], masked[:, 0]] = rows[masked[:, 0]]

@@ -1,0 +1,111 @@
+"""What every registered objective must do, whatever its formula."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from nncift import registry
+from nncift.objective.base import Kernels, Objective
+from nncift.objective.greedy import Ranking, greedy
+from nncift.objective.modular import mean_influence
+
+N, M, E = 11, 7, 3
+
+
+@pytest.fixture(params=registry.names("objective"))
+def objective(request: pytest.FixtureRequest) -> Objective:
+    return registry.load("objective", request.param)()
+
+
+def some_kernels(seed: int) -> Kernels:
+    rng = np.random.default_rng(seed)
+    target, pool, existing = (rng.normal(size=s).astype(np.float32) for s in ((N, M), (N, N), (E, M)))
+    return Kernels(target, pool, existing)
+
+
+def ranked(objective: Objective, kernels: Kernels, budget: int, threads: int = 0) -> Ranking:
+    problem = objective.problem(kernels, eta=1.0, nu=1.0)
+    return greedy(problem, budget, rest=mean_influence(kernels), threads=threads)
+
+
+def test_is_what_it_is_registered_as(objective: Objective) -> None:
+    assert isinstance(objective, Objective)
+    assert type(objective) is registry.load("objective", objective.name)
+
+
+def test_does_without_the_kernels_it_does_not_ask_for(objective: Objective) -> None:
+    full = some_kernels(0)
+    few = Kernels(
+        full.target.copy(),
+        full.pool if objective.needs_pool else None,
+        full.existing if objective.needs_existing else None,
+    )
+    assert ranked(objective, few, N).order.tolist() == ranked(objective, full, N).order.tolist()
+
+
+@pytest.mark.parametrize("best", [0, 4, N - 1])
+def test_a_planted_best_candidate_comes_first(objective: Objective, best: int) -> None:
+    for seed in range(5):
+        kernels = some_kernels(seed)
+        assert kernels.pool is not None
+        kernels.target[best] += 10.0
+        kernels.pool[best] += 10.0
+        assert ranked(objective, kernels, 3).order[0] == best
+
+
+def test_helping_counts_and_being_helped_does_not(objective: Objective) -> None:
+    """Candidate 2 helps every row; row 5 is helped by every candidate. A transposed reading would pick 5 first."""
+    for seed in range(5):
+        kernels = some_kernels(seed)
+        assert kernels.pool is not None
+        for values in (kernels.target, kernels.pool):
+            values *= 0.1
+            values[:, 5] += 3.0
+            values[2] += 2.0
+        assert ranked(objective, kernels, 1).order[0] == 2
+
+
+def test_budgets_from_none_to_too_many(objective: Objective) -> None:
+    kernels = some_kernels(1)
+    whole = ranked(objective, kernels, N)
+    assert sorted(whole.order.tolist()) == list(range(N))
+    for budget in (0, 1, 4, N - 1, N, N + 1, 1000):
+        part = ranked(objective, kernels, budget)
+        assert part.order.tolist() == whole.order[:budget].tolist()
+        assert part.gains.tolist() == whole.gains[:budget].tolist()
+        assert part.positive == min(budget, whole.positive)
+        assert part.order.dtype == np.int64 and part.gains.dtype == np.float64
+
+
+def test_one_candidate_and_one_row(objective: Objective) -> None:
+    one = np.ones((1, 1), np.float32)
+    assert ranked(objective, Kernels(one, one.copy(), one.copy()), 1).order.tolist() == [0]
+
+
+def test_a_lone_pair_of_the_same_text(objective: Objective) -> None:
+    one, pair = np.ones((1, 1), np.float32), np.zeros((1, 2), int)
+    ranking = ranked(objective, Kernels(one, one.copy(), one.copy(), pair, pair), 1)
+    assert ranking.order.tolist() == [0] and ranking.positive == 0
+
+
+def test_runs_repeat_to_the_bit(objective: Objective) -> None:
+    first = ranked(objective, some_kernels(2), N, threads=1)
+    for threads in (1, 2, 3):
+        again = ranked(objective, some_kernels(2), N, threads=threads)
+        assert again.order.tobytes() == first.order.tobytes()
+        assert again.gains.tobytes() == first.gains.tobytes()
+        assert (again.positive, again.rest_rule) == (first.positive, first.rest_rule)
+
+
+def test_positive_gains_come_first_and_never_grow(objective: Objective) -> None:
+    for seed in range(5):
+        ranking = ranked(objective, some_kernels(seed), N)
+        head, tail = ranking.gains[: ranking.positive], ranking.gains[ranking.positive :]
+        assert (head > 0).all() and (tail <= 0).all()
+        assert (np.diff(head) <= 1e-12).all()
+
+
+def test_equal_candidates_come_in_the_order_of_their_ids(objective: Objective) -> None:
+    kernels = Kernels(np.ones((N, M), np.float32), np.ones((N, N), np.float32), np.ones((E, M), np.float32))
+    assert ranked(objective, kernels, N).order.tolist() == list(range(N))

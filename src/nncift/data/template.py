@@ -1,0 +1,175 @@
+"""How a query, with or without an example in front of it, is worded for a language model: three segments of text."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any, Protocol
+
+from nncift.data.rows import Example
+from nncift.errors import ConfigError
+from nncift.registry import did_you_mean
+
+_log = logging.getLogger(__name__)
+
+_ALONE = "Instruction:\nPlease generate a response to the following query.\n\n\n"
+_GUIDED = (
+    "Instruction:\nUse the following example as a guide to answer the query in the same format and style, "
+    "providing a clear and concise response.\n\n\n"
+)
+_QUERY = "Query:\n"
+
+_SENTINEL = "user-content-8f1d4c27a96b40e3"
+"""Stands for the user's text when a chat template is asked what it puts around it."""
+
+NAMES = ("auto", "plain", "chat")
+
+
+@dataclass(frozen=True, slots=True)
+class Rendered:
+    """One scored sequence, cut where key-value caches may be shared.
+
+    Attributes:
+        prefix: instruction and example: shared by all queries that see the same example.
+        query: the target's prompt, up to where its response starts.
+        response: the target's response, the only text that is scored.
+        special: True: the text already holds the model's special tokens, so the tokenizer must add none;
+            False: the tokenizer's own beginning-of-sequence token goes in front of the prefix.
+    """
+
+    prefix: str
+    query: str
+    response: str
+    special: bool
+
+
+class Template(Protocol):
+    """A wording. `render` is `prefix`, `query` and the target's response together."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def fingerprint(self) -> str:
+        """Hash of the wording; goes into the keys of everything scored with it."""
+        ...
+
+    def prefix(self, example: Example | None) -> str:
+        """What stands before the query: the instruction, and the example if there is one."""
+        ...
+
+    def query(self, target: Example) -> str:
+        """The target's prompt, up to where its response starts."""
+        ...
+
+    def render(self, target: Example, example: Example | None) -> Rendered:
+        """The whole sequence of one target, with an example in front or without."""
+        ...
+
+
+class PlainTemplate:
+    """The wording of DELIFT as bare text, for base models and wherever no chat template fits.
+
+    Reference: DELIFT (Agarwal et al., 2025), utility-based kernel.
+    """
+
+    name = "plain"
+
+    @property
+    def fingerprint(self) -> str:
+        return _hash(self.name, _ALONE, _GUIDED, _QUERY)
+
+    def prefix(self, example: Example | None) -> str:
+        return _prefix(example)
+
+    def query(self, target: Example) -> str:
+        return f"{target.prompt}\n" if _has_prompt(target) else ""
+
+    def render(self, target: Example, example: Example | None) -> Rendered:
+        return Rendered(self.prefix(example), self.query(target), target.response, special=False)
+
+
+class ChatTemplate:
+    """The plain wording as one user message in the model's own chat format; the response is the assistant's turn.
+
+    Arguments:
+        tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
+
+    Raises:
+        ConfigError: the template fails on a single user message, or does not pass its content through unchanged.
+    """
+
+    name = "chat"
+
+    __slots__ = ("_after", "_before")
+
+    def __init__(self, tokenizer: Any) -> None:
+        message = {"role": "user", "content": _SENTINEL}
+        try:
+            text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
+        except Exception as error:  # a template is a program and raises what it likes
+            raise ConfigError(
+                f"the chat template fails on a single user message: {error}. Use template 'plain'."
+            ) from error
+        if not isinstance(text, str) or text.count(_SENTINEL) != 1:
+            raise ConfigError("the chat template does not pass a user message through unchanged. Use template 'plain'.")
+        self._before, _, self._after = text.partition(_SENTINEL)
+
+    @property
+    def fingerprint(self) -> str:
+        return _hash(self.name, _ALONE, _GUIDED, _QUERY, self._before, self._after)
+
+    def prefix(self, example: Example | None) -> str:
+        return self._before + _prefix(example)
+
+    def query(self, target: Example) -> str:
+        return target.prompt + self._after
+
+    def render(self, target: Example, example: Example | None) -> Rendered:
+        return Rendered(self.prefix(example), self.query(target), target.response, special=True)
+
+
+def choose_template(tokenizer: Any, name: str = "auto") -> Template:
+    """The template to score with.
+
+    Arguments:
+        tokenizer: the language model's, or anything with its `chat_template` and `apply_chat_template`.
+        name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one that works, else plain.
+
+    Raises:
+        ConfigError: the name is unknown, or `chat` is asked of a tokenizer without a chat template that works.
+    """
+    if name not in NAMES:
+        raise ConfigError(f"unknown template {name!r}. {did_you_mean(name, NAMES)}")
+    has_chat = bool(getattr(tokenizer, "chat_template", None))
+    if name == "chat" and not has_chat:
+        raise ConfigError("template 'chat' needs a tokenizer with a chat template, and this one has none. Use 'plain'.")
+    if name == "chat":
+        return ChatTemplate(tokenizer)
+    if name == "plain" or not has_chat:
+        return PlainTemplate()
+    try:
+        return ChatTemplate(tokenizer)
+    except ConfigError as error:
+        _log.warning("the plain template is used: %s", error)
+        return PlainTemplate()
+
+
+def _has_prompt(example: Example) -> bool:
+    return len(example.turns) > 1
+
+
+def _prefix(example: Example | None) -> str:
+    if example is None:
+        return _ALONE + _QUERY
+    shown = f"{example.prompt}\n{example.response}" if _has_prompt(example) else example.response
+    return f"{_GUIDED}Example:\n{shown}\n\n\n{_QUERY}"
+
+
+def _hash(*wording: str) -> str:
+    digest = sha256()
+    for part in wording:
+        data = part.encode("utf-8", "surrogatepass")
+        digest.update(len(data).to_bytes(8, "big") + data)
+    return digest.hexdigest()

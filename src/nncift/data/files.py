@@ -107,15 +107,12 @@ def _refuse_unreadable(path: Path, role: str) -> None:
 
 
 def _nearest(path: Path) -> str:
-    if path.parent.is_dir():
-        near = get_close_matches(path.name, [entry.name for entry in path.parent.iterdir()], n=1)
-        if near:
-            return f"Did you mean {path.parent / near[0]}?"
-    else:
-        return f"The folder {path.parent} does not exist either."
-    if not path.suffix and len(path.parts) == 2:
+    names = [entry.name for entry in path.parent.iterdir()] if path.parent.is_dir() else []
+    if near := get_close_matches(path.name, names, n=1):
+        return f"Did you mean {path.parent / near[0]}?"
+    if len(path.parts) == 2 and not path.is_absolute() and path.suffix.lower() not in SUFFIXES:
         return f"For a data set of the Hugging Face hub write hub:{path.as_posix()}."
-    return "Check the name and the folder."
+    return "Check the name." if names else f"Check the folder too: {path.parent} does not exist or is empty."
 
 
 def _sort_out(

@@ -96,9 +96,15 @@ def _elements(text: str, path: Path) -> Iterator[Record]:
         more = text[at : at + 1] == ","
         if more:
             at = _after_space(text, at + 1)
-    if text[at : at + 1] != "]" or _after_space(text, at + 1) != len(text):
+    closed = text[at : at + 1] == "]"
+    if closed:
+        at = _after_space(text, at + 1)
+    if not closed or at < len(text):
         line += text.count("\n", counted, at)
-        raise _broken(path, line, "expected ',' or ']' and the end of the file" if at < len(text) else "no closing ']'")
+        what = (
+            "text behind the closing ']'" if closed else "expected ',' or ']'" if at < len(text) else "no closing ']'"
+        )
+        raise _broken(path, line, what)
 
 
 def _after_space(text: str, at: int) -> int:

@@ -129,4 +129,4 @@ def _cell(cell: pa.Scalar) -> Any:
     except UnicodeDecodeError as error:
         return error.object
     except ValueError:  # nanoseconds, which `datetime` cannot hold
-        return str(cell)
+        return f"<a {cell.type} that Python cannot hold>"

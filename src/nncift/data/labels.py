@@ -20,9 +20,9 @@ class Labels:
         shape: (m, n), the size of the full kernel.
     """
 
-    i: Int[ndarray, "L"]
-    j: Int[ndarray, "L"]
-    y: Float[ndarray, "L"]
+    i: Int[ndarray, " L"]
+    j: Int[ndarray, " L"]
+    y: Float[ndarray, " L"]
     shape: tuple[int, int]
 
     def __len__(self) -> int:

@@ -84,7 +84,8 @@ class Pool:
         examples: the usable rows, in source order.
         rejected: the rows that cannot be used.
         source: what the user named: a path, `hub:name#split`, or `<memory>`.
-        layout: the row layout that was detected or asked for (`alpaca`, `sharegpt`, `messages`, `prompt-completion`, `text`).
+        layout: the row layout that was detected or asked for (`alpaca`, `sharegpt`, `messages`, `prompt-completion`,
+            `text`).
         file_type: how the source is stored (`jsonl`, `json`, `parquet`, `csv`); a subset is written in the same type.
     """
 
@@ -117,7 +118,7 @@ class Pool:
         return digest.hexdigest()
 
     def by_id(self) -> Pool:
-        """The same rows sorted by id: the order in which everything is sampled, batched, and tied, so that a shuffled file
+        """The same rows sorted by id: the order in which all is sampled, batched and tied, so that a shuffled file
         gives the same subset."""
         return Pool(
             tuple(sorted(self.examples, key=lambda example: example.id)),
@@ -133,7 +134,7 @@ Target = Pool
 
 
 def same_text_pairs(targets: Sequence[Example], pool: Sequence[Example]) -> list[tuple[int, int]]:
-    """All (i, j) for which target `i` and pool row `j` have the same text: the diagonal, where a row would explain itself."""
+    """All (i, j) for which target `i` and pool row `j` have the same text: where a row would explain itself."""
     where: dict[str, list[int]] = {}
     for j, example in enumerate(pool):
         where.setdefault(example.content_key, []).append(j)

@@ -1,0 +1,51 @@
+"""Stable ids of rows: the row's own where it is good for that, else a hash of its text; file order plays no part."""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
+
+from nncift.data.rows import Example
+
+_log = logging.getLogger(__name__)
+
+HASH = 16
+"""Hexadecimal digits of the content hash that stand for a row without an id of its own."""
+
+
+def own_id(value: Any) -> str:
+    """The id in a row's `id` column as text; empty unless it is a non-blank text or an integer."""
+    if isinstance(value, int) and not isinstance(value, bool):
+        return str(value) if value.bit_length() <= 256 else ""
+    if not isinstance(value, str) or not value.strip():
+        return ""
+    try:
+        value.encode("utf-8")
+    except UnicodeEncodeError:  # a lone surrogate cannot be written to any file of the run
+        return ""
+    return value
+
+
+def with_ids(drafts: Sequence[Example], source: str) -> tuple[Example, ...]:
+    """The examples with unique ids: the draft's own id where no other row has it, else the hash of the content.
+
+    The first row of a content is the plain hash, the next ones in order of appearance get `-1`, `-2`, ... behind it.
+    """
+    owners = Counter(draft.id for draft in drafts if draft.id)
+    taken = {name for name, count in owners.items() if count == 1}
+    if shared := sum(owners.values()) - len(taken):
+        _log.warning("%s: %d rows share their id with another row; a hash of their text is their id", source, shared)
+    seen: Counter[str] = Counter()
+    return tuple(draft if draft.id in taken else replace(draft, id=_hashed(draft, taken, seen)) for draft in drafts)
+
+
+def _hashed(draft: Example, taken: set[str], seen: Counter[str]) -> str:
+    key = draft.content_key[:HASH]
+    while True:
+        name = f"{key}-{seen[key]}" if seen[key] else key
+        seen[key] += 1
+        if name not in taken:
+            return name

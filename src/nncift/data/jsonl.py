@@ -1,0 +1,119 @@
+"""Readers of JSON lines, by bytes and one line at a time, and of JSON arrays."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal
+
+from nncift.data.records import Record, decode, not_an_object, text_start
+from nncift.errors import DataError
+
+_SPACE = re.compile(r"[ \t\r\n]*")
+
+
+def read_jsonl(path: Path) -> Iterator[Record]:
+    """The rows of a JSON lines file. Blank lines are skipped; a broken line costs that line only."""
+    skip = text_start(path)
+    number = 0
+    with path.open("rb") as file:
+        file.seek(skip)
+        for line, content in enumerate(file, start=1):
+            if content.isspace():
+                continue
+            yield decode(number, line, content.rstrip(b"\r\n"))
+            number += 1
+
+
+def read_json(path: Path) -> tuple[Literal["json", "jsonl"], Iterator[Record]]:
+    """The rows of a `.json` file and what it turned out to be: one array, or JSON lines under the wrong suffix.
+
+    Raises:
+        DataError: the file holds one object instead of rows, or is not UTF-8. A broken array raises while it is read:
+            behind the break nothing can be told apart.
+    """
+    skip = text_start(path)
+    first = _first_line(path, skip)
+    if first.startswith(b"["):
+        return "json", _elements(_text(path, skip), path)
+    if first.startswith(b"{") and decode(0, 1, first).row is None:
+        _refuse_one_object(_text(path, skip), path)
+    return "jsonl", read_jsonl(path)
+
+
+def _first_line(path: Path, skip: int) -> bytes:
+    with path.open("rb") as file:
+        file.seek(skip)
+        return next((line.strip() for line in file if not line.isspace()), b"")
+
+
+def _text(path: Path, skip: int) -> str:
+    data = path.read_bytes()[skip:]
+    try:
+        return data.decode("utf-8")
+    except UnicodeDecodeError as error:
+        line = data.count(b"\n", 0, error.start) + 1
+        raise DataError(
+            f"{path}, line {line}: not UTF-8, and a JSON array cannot be read around that. Convert the file to UTF-8, "
+            f"or write one row per line as .jsonl, where a bad line costs that line only."
+        ) from error
+
+
+def _refuse_one_object(text: str, path: Path) -> None:
+    try:
+        value = json.loads(text)
+    except (ValueError, RecursionError):
+        return  # lines of JSON whose first is broken
+    raise DataError(
+        f"{path} holds one JSON object with the keys {', '.join(map(repr, list(value)[:10]))}; expected an array of "
+        f"rows, or one row per line. Write the list of rows by itself into a file."
+    )
+
+
+def _elements(text: str, path: Path) -> Iterator[Record]:
+    decoder = json.JSONDecoder()
+    number, line, counted = 0, 1, 0
+    at = _after_space(text, text.index("[") + 1)
+    more = text[at : at + 1] != "]"
+    while more:
+        line, counted = line + text.count("\n", counted, at), at
+        try:
+            value, end = decoder.raw_decode(text, at)
+        except json.JSONDecodeError as error:
+            raise _broken(path, error.lineno, error.msg) from error
+        except RecursionError as error:
+            raise _broken(path, line, "nested too deeply") from error
+        except ValueError as error:
+            raise _broken(path, line, "a number with too many digits") from error
+        if isinstance(value, dict):
+            yield Record(number, line, value, value)
+        else:
+            yield Record(number, line, text[at:end].encode("utf-8"), None, not_an_object(value))
+        number += 1
+        at = _after_space(text, end)
+        more = text[at : at + 1] == ","
+        if more:
+            at = _after_space(text, at + 1)
+    closed = text[at : at + 1] == "]"
+    if closed:
+        at = _after_space(text, at + 1)
+    if not closed or at < len(text):
+        line += text.count("\n", counted, at)
+        what = (
+            "text behind the closing ']'" if closed else "expected ',' or ']'" if at < len(text) else "no closing ']'"
+        )
+        raise _broken(path, line, what)
+
+
+def _after_space(text: str, at: int) -> int:
+    found = _SPACE.match(text, at)
+    return found.end() if found else at
+
+
+def _broken(path: Path, line: int, what: str) -> DataError:
+    return DataError(
+        f"{path}, line {line}: broken JSON array ({what}). Mend that line, or write one row per line as .jsonl, "
+        f"where a broken line costs that line only."
+    )

@@ -1,0 +1,193 @@
+"""Writers: the chosen rows exactly as they came, the rejected rows with their reasons, and the formats of trainers."""
+
+from __future__ import annotations
+
+import csv
+import json
+import logging
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from datetime import date, datetime, time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from nncift.data.layouts import RowProblem, parse
+from nncift.data.records import decode
+from nncift.data.rows import Example, Pool, Rejected
+from nncift.data.tables import BATCH, open_parquet
+from nncift.errors import ConfigError, DataError
+from nncift.registry import did_you_mean
+
+_log = logging.getLogger(__name__)
+
+
+def subset_suffix(pool: Pool) -> str:
+    """The suffix of a file that holds a subset, dot included: rows of memory and of the hub become JSONL."""
+    return f".{pool.file_type}"
+
+
+def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) -> None:
+    """Writes the examples at the given positions, in that order, as they came and in the source's file type.
+
+    Use it for the subset of a selection. JSONL keeps every byte of a line but its line break; Parquet keeps the schema;
+    CSV and JSON keep all columns.
+
+    Arguments:
+        pool: the pool, in any order; a Parquet source must still be where it was read.
+        positions: [k], positions in `pool.examples`.
+        path: the file to write; its suffix plays no part.
+
+    Raises:
+        DataError: a Parquet source is gone or has changed.
+    """
+    chosen = [pool.examples[int(position)] for position in positions]
+    match pool.file_type:
+        case "parquet":
+            _write_parquet(Path(pool.source), [example.number for example in chosen], path)
+        case "csv":
+            _write_csv(_columns(pool), [_mapping(example) for example in chosen], path)
+        case "json":
+            lines = b",\n".join(to_json(_mapping(example)) for example in chosen)
+            path.write_bytes(b"[\n" + lines + (b"\n]\n" if chosen else b"]\n"))
+        case _:
+            _write_lines((_line(example) for example in chosen), path)
+
+
+def write_rejected(rejected: Iterable[Rejected], path: Path) -> None:
+    """Writes rejected rows as JSONL (`file`, `line`, `reason`, `row`), in ASCII, which lone surrogates survive."""
+    records = ({"file": row.file, "line": row.line, "reason": row.reason, "row": row.row} for row in rejected)
+    _write_lines((json.dumps(record).encode("ascii") for record in records), path)
+
+
+def export_rows(examples: Iterable[Example], path: Path, *, trainer: str) -> None:
+    """Writes examples as JSONL in the format of a trainer.
+
+    Arguments:
+        examples: the rows, in the order to write them.
+        path: the file to write.
+        trainer: `trl` and `messages` (`{"messages": [{"role", "content"}]}`), `sharegpt`
+            (`{"conversations": [{"from", "value"}]}`), or `alpaca` (`instruction`, `input`, `output`).
+
+    Raises:
+        ConfigError: the trainer is unknown.
+        DataError: a conversation of several turns does not fit into Alpaca's columns.
+    """
+    if trainer not in _TRAINERS:
+        raise ConfigError(f"unknown trainer {trainer!r}. {did_you_mean(trainer, tuple(_TRAINERS))}")
+    columns = _TRAINERS[trainer]
+    _write_lines((to_json(columns(example)) for example in examples), path)
+
+
+def to_json(row: Mapping[str, Any]) -> bytes:
+    """One row as a line of UTF-8 JSON; columns that JSON cannot hold become text; lone surrogates are escaped."""
+    try:
+        text = json.dumps(row, ensure_ascii=False, default=_plain)
+    except (TypeError, ValueError):
+        row = {name: _as_text(name, value) for name, value in row.items()}
+        text = json.dumps(row, ensure_ascii=False, default=_plain)
+    try:
+        return text.encode("utf-8")
+    except UnicodeEncodeError:
+        return json.dumps(row, default=_plain).encode("ascii")
+
+
+def _plain(value: Any) -> Any:
+    """What stands in JSON for a value of no JSON type that keeps its meaning as a list, a number or a date."""
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    if isinstance(value, datetime | date | time):
+        return value.isoformat()
+    raise TypeError(f"JSON has no type for a {type(value).__name__}")
+
+
+def _as_text(name: str, value: Any) -> Any:
+    try:
+        json.dumps(value, default=_plain)
+    except (TypeError, ValueError) as error:
+        _log.warning("column %r of a row is written as text: %s", name, error)
+        return str(value)
+    return value
+
+
+def _line(example: Example) -> bytes:
+    return example.raw if isinstance(example.raw, bytes) else to_json(example.raw)
+
+
+def _mapping(example: Example) -> dict[str, Any]:
+    """The columns of a row, decoded anew where only its bytes were kept."""
+    if isinstance(example.raw, dict):
+        return example.raw
+    return decode(example.number, example.line, example.raw).row or {}
+
+
+def _write_lines(lines: Iterable[bytes], path: Path) -> None:
+    with path.open("wb") as file:
+        for line in lines:
+            file.write(line + b"\n")
+
+
+def _columns(pool: Pool) -> list[str]:
+    return list(_mapping(pool.examples[0]))
+
+
+def _write_csv(columns: list[str], rows: list[dict[str, Any]], path: Path) -> None:
+    # the module's own line break, CR LF: with a bare LF it would leave a cell that holds a lone CR unquoted
+    with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(columns)
+        writer.writerows([row[name] for name in columns] for row in rows)
+
+
+def _write_parquet(source: Path, numbers: list[int], path: Path) -> None:
+    """Copies rows out of a Parquet file batch by batch, so that no more than a batch and the subset are in memory."""
+    wanted, back = np.unique(np.array(numbers, dtype=np.int64), return_inverse=True)
+    if not source.exists():
+        raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
+    with open_parquet(source) as file:
+        if len(wanted) and wanted[-1] >= file.metadata.num_rows:
+            raise DataError(f"{source} has fewer rows than when it was read. Start again with the file as it is now.")
+        pieces: list[pa.RecordBatch] = []
+        start = 0
+        for batch in file.iter_batches(BATCH):
+            low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
+            if low < high:
+                pieces.append(batch.take(pa.array(wanted[low:high] - start)))
+            start += batch.num_rows
+        table = pa.Table.from_batches(pieces, schema=file.schema_arrow)
+    pq.write_table(table.take(pa.array(back.reshape(-1))), path)
+
+
+def _message_columns(example: Example) -> dict[str, Any]:
+    return {"messages": [{"role": turn.role, "content": turn.content} for turn in example.turns]}
+
+
+def _sharegpt_columns(example: Example) -> dict[str, Any]:
+    names = {"system": "system", "user": "human", "assistant": "gpt"}
+    return {"conversations": [{"from": names[turn.role], "value": turn.content} for turn in example.turns]}
+
+
+def _alpaca_columns(example: Example) -> dict[str, Any]:
+    row = _mapping(example)
+    try:
+        if parse("alpaca", row) == example.turns:  # an Alpaca row keeps its instruction and input apart
+            return {"instruction": row["instruction"], "input": row.get("input") or "", "output": row["output"]}
+    except RowProblem:
+        pass
+    roles = [turn.role for turn in example.turns]
+    if roles not in (["user", "assistant"], ["assistant"]):
+        raise DataError(
+            f"row {example.id!r} (line {example.line}) is a conversation of {len(roles)} turns ({', '.join(roles)}), "
+            f"which Alpaca's columns cannot hold. Export with trainer 'messages', 'trl' or 'sharegpt'."
+        )
+    return {"instruction": example.prompt, "input": "", "output": example.response}
+
+
+_TRAINERS: dict[str, Callable[[Example], dict[str, Any]]] = {
+    "trl": _message_columns,
+    "messages": _message_columns,
+    "sharegpt": _sharegpt_columns,
+    "alpaca": _alpaca_columns,
+}

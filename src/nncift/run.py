@@ -1,0 +1,203 @@
+"""The run folder: stages keyed by the content of what they depend on, written atomically, resumed after a kill.
+
+A stage leaves its artefacts and, last, an entry in `stages.json` with its key, the checksums of the artefacts, what it
+cost and what there was to note. A stage whose key is unchanged and whose artefacts are whole is not run again.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import logging
+import os
+import platform
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass, field
+from hashlib import sha256
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any, TextIO
+
+from nncift.errors import RunError
+from nncift.ledger import Ledger
+from nncift.version import __version__
+
+log = logging.getLogger(__name__)
+
+_PACKAGES = ("numpy", "numba", "torch", "transformers", "sentence-transformers", "pyarrow", "safetensors")
+
+
+@dataclass(frozen=True, slots=True)
+class StageRecord:
+    """What a stage left behind.
+
+    Attributes:
+        key: hash of everything it depends on.
+        files: artefact name -> SHA-256.
+        costs: counters of the ledger and `seconds`, summed over all attempts that contributed.
+        facts: what later stages and the summary read.
+        notes: caps, truncations and fallbacks.
+    """
+
+    key: str
+    files: dict[str, str]
+    costs: dict[str, float]
+    facts: dict[str, Any]
+    notes: dict[str, str]
+
+
+@dataclass(slots=True)
+class Work:
+    """Filled in by a stage while it runs."""
+
+    ledger: Ledger = field(default_factory=Ledger)
+    files: list[str] = field(default_factory=list)
+    facts: dict[str, Any] = field(default_factory=dict)
+    notes: dict[str, str] = field(default_factory=dict)
+    earlier_seconds: float = 0.0
+
+    def note(self, kind: str, message: str) -> None:
+        """One warning line now, one field of the run's record for good."""
+        log.warning("%s", message)
+        self.notes[kind] = message
+
+
+class RunFolder:
+    """A run folder in use by this process alone.
+
+    Raises:
+        RunError: another process works in it, it is a file, or it cannot be written.
+    """
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            self._lock: TextIO | None = (path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o.") from error
+        try:
+            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as error:
+            self._lock.close()
+            raise RunError(f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o.") from error
+        for leftover in path.rglob("*.part"):
+            leftover.unlink()
+        self.records = self._read_records()
+
+    def close(self) -> None:
+        """Gives the folder free."""
+        if self._lock is not None:
+            self._lock.close()
+            self._lock = None
+            with suppress(FileNotFoundError):
+                (self.path / ".lock").unlink()
+
+    def stage(self, name: str, depends: dict[str, Any], work: Callable[[Work], None]) -> StageRecord:
+        """Runs `work` unless the stage was done with the same dependencies and its artefacts are whole.
+
+        Args:
+            name: of the stage.
+            depends: JSON-able; everything that the result depends on, the stage's code version included.
+            work: does it, naming its artefacts in `Work.files` (paths relative to the folder).
+        """
+        key = content_key(depends)
+        record = self.records.get(name)
+        if record is not None and record.key == key and self._whole(name, record):
+            for message in record.notes.values():
+                log.warning("%s", message)
+            return record
+        (self.path / "done.json").unlink(missing_ok=True)
+        done = Work()
+        started = time.perf_counter()
+        work(done)
+        costs = {**done.ledger.record(), "seconds": round(done.earlier_seconds + time.perf_counter() - started, 3)}
+        files = {file: file_hash(self.path / file) for file in sorted(done.files)}
+        self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
+        self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
+        return self.records[name]
+
+    def is_done(self, name: str, depends: dict[str, Any]) -> bool:
+        """Whether `stage` would find its work done."""
+        record = self.records.get(name)
+        return record is not None and record.key == content_key(depends) and self._whole(name, record)
+
+    def write_json(self, name: str, value: Any) -> None:
+        """Writes one JSON file atomically, keys in the given order."""
+        with self.atomic(name) as part:
+            part.write_text(json.dumps(value, indent=2, ensure_ascii=True, allow_nan=False) + "\n", encoding="utf-8")
+
+    @contextmanager
+    def atomic(self, name: str) -> Iterator[Path]:
+        """A temporary path that becomes `name` when the block ends well; a kill leaves the old file or none.
+
+        The suffix is kept (`labels.part.npz`), because writers choose their format by it.
+        """
+        final = self.path / name
+        final.parent.mkdir(parents=True, exist_ok=True)
+        part = final.with_name(f"{final.stem}{final.suffix}.part")
+        yield part
+        with part.open("rb") as stream:
+            os.fsync(stream.fileno())
+        part.replace(final)
+
+    def _whole(self, name: str, record: StageRecord) -> bool:
+        for file, expected in record.files.items():
+            path = self.path / file
+            if not path.is_file() or file_hash(path) != expected:
+                log.warning("%s of the stage %r is missing or damaged; it is computed again", path, name)
+                return False
+        return True
+
+    def _read_records(self) -> dict[str, StageRecord]:
+        path = self.path / "stages.json"
+        if not path.exists():
+            return {}
+        try:
+            body = json.loads(path.read_text(encoding="utf-8"))
+            return {name: StageRecord(**record) for name, record in body.items()}
+        except (ValueError, TypeError, AttributeError) as error:
+            log.warning("%s is damaged (%s); every stage is computed again", path, error)
+            return {}
+
+
+def content_key(depends: dict[str, Any]) -> str:
+    """Hash of anything JSON-able, whatever the order of its keys."""
+    return sha256(json.dumps(depends, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def file_hash(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = sha256()
+    with path.open("rb") as stream:
+        while block := stream.read(1 << 20):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def environment(extra: dict[str, Any]) -> dict[str, Any]:
+    """Versions and machine, for `environment.json`: what a reader needs to tell why two runs differ."""
+    versions = {}
+    for package in _PACKAGES:
+        with suppress(PackageNotFoundError):
+            versions[package] = version(package)
+    return {
+        "nncift": __version__,
+        "python": sys.version.split()[0],
+        "platform": f"{platform.system()} {platform.machine()}",
+        "packages": versions,
+        **extra,
+    }
+
+
+def _as_json(record: StageRecord) -> dict[str, Any]:
+    return {
+        "key": record.key,
+        "files": record.files,
+        "costs": record.costs,
+        "facts": record.facts,
+        "notes": record.notes,
+    }

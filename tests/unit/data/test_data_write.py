@@ -1,0 +1,168 @@
+"""Writing: chosen rows as they came, rejected rows whatever they hold, trainers' formats that load again."""
+
+from __future__ import annotations
+
+import csv
+import json
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from nncift.data.files import load_pool
+from nncift.data.rows import Example, Rejected, Turn
+from nncift.data.tables import BATCH
+from nncift.data.write import export_rows, subset_suffix, write_rejected, write_rows
+from nncift.errors import ConfigError, DataError
+
+
+def test_jsonl_rows_keep_their_bytes_and_the_given_order(tmp_path: Path) -> None:
+    lines = [b'{"text":"a",  "x": 1.50}', b'  {"text": "\\u00e4"}', b'{"text": "c", "x": NaN, "x": 1}']
+    (tmp_path / "a.jsonl").write_bytes(b"\r\n".join(lines))
+    pool = load_pool(tmp_path / "a.jsonl")
+    assert subset_suffix(pool) == ".jsonl"
+    write_rows(pool, np.array([2, 0]), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == lines[2] + b"\n" + lines[0] + b"\n"
+
+
+def test_subset_follows_the_pool_after_sorting(tmp_path: Path) -> None:
+    (tmp_path / "a.jsonl").write_text('{"text": "x", "id": "b"}\n{"text": "y", "id": "a"}\n')
+    write_rows(load_pool(tmp_path / "a.jsonl").by_id(), [0], tmp_path / "out")
+    assert (tmp_path / "out").read_text() == '{"text": "y", "id": "a"}\n'
+
+
+def test_json_subset_is_an_array(tmp_path: Path) -> None:
+    rows = [{"text": "a", "note": "\ud800"}, {"text": "b", "n": [1, None]}, {"text": "ä"}]
+    (tmp_path / "a.json").write_text(json.dumps(rows))
+    pool = load_pool(tmp_path / "a.json")
+    assert subset_suffix(pool) == ".json"
+    write_rows(pool, [2, 0], tmp_path / "out.json")
+    assert json.loads((tmp_path / "out.json").read_bytes()) == [rows[2], rows[0]]
+    assert "ä" in (tmp_path / "out.json").read_text(encoding="utf-8")
+    write_rows(pool, [], tmp_path / "none.json")
+    assert json.loads((tmp_path / "none.json").read_bytes()) == []
+
+
+def test_csv_subset_has_header_and_columns(tmp_path: Path) -> None:
+    rows = [["a,b", '"q"', "1"], ["two\nlines", "x\ry", ""], ["c", "d", " e "]]
+    with (tmp_path / "a.csv").open("w", newline="") as file:
+        csv.writer(file).writerows([["prompt", "response", "n"], *rows])
+    pool = load_pool(tmp_path / "a.csv")
+    write_rows(pool, [2, 1, 0], tmp_path / "out.csv")
+    with (tmp_path / "out.csv").open(newline="") as file:
+        assert list(csv.reader(file)) == [["prompt", "response", "n"], *rows[::-1]]
+
+
+def parquet_source(path: Path, count: int) -> pa.Table:
+    table = pa.table(
+        {
+            "text": pa.array([" " if i % 7 == 0 else f"row {i}" for i in range(count)], pa.large_string()),
+            "label": pa.array([f"l{i % 3}" for i in range(count)]).dictionary_encode(),
+            "vector": pa.array([[float(i)] * 2 for i in range(count)], pa.list_(pa.float32())),
+            "when": pa.array(range(count), pa.timestamp("ns")),
+        }
+    ).replace_schema_metadata({"owner": "me"})
+    pq.write_table(table, path, row_group_size=500)
+    return table
+
+
+def test_parquet_subset_keeps_schema_and_values(tmp_path: Path) -> None:
+    table = parquet_source(tmp_path / "a.parquet", 2 * BATCH + 5)
+    pool = load_pool(tmp_path / "a.parquet")
+    assert subset_suffix(pool) == ".parquet"
+    positions = [len(pool) - 1, 0, BATCH, 3]
+    write_rows(pool, positions, tmp_path / "out.parquet")
+    written = pq.read_table(tmp_path / "out.parquet")
+    expected = pq.read_table(tmp_path / "a.parquet").take([pool[p].number for p in positions])
+    assert written.schema.equals(expected.schema, check_metadata=True)
+    assert written.schema.metadata[b"owner"] == b"me"
+    assert written.equals(expected)
+    assert written["text"].to_pylist() == [pool[p].response for p in positions]
+    assert table.num_rows > written.num_rows == 4
+    write_rows(pool, [], tmp_path / "none.parquet")
+    assert pq.read_table(tmp_path / "none.parquet").num_rows == 0
+
+
+def test_a_parquet_source_that_is_gone_or_shorter_is_an_error(tmp_path: Path) -> None:
+    parquet_source(tmp_path / "a.parquet", 10)
+    pool = load_pool(tmp_path / "a.parquet")
+    parquet_source(tmp_path / "a.parquet", 5)
+    with pytest.raises(DataError, match="fewer rows than when it was read"):
+        write_rows(pool, [len(pool) - 1], tmp_path / "out.parquet")
+    (tmp_path / "a.parquet").unlink()
+    with pytest.raises(DataError, match="is gone"):
+        write_rows(pool, [0], tmp_path / "out.parquet")
+
+
+def test_rows_of_memory_become_jsonl_whatever_they_hold(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    moment = datetime(2024, 1, 2, tzinfo=UTC)
+    odd: dict[str, Any] = {
+        "text": "t",
+        "a": np.float32(0.5),
+        "b": np.arange(2),
+        "c": moment,
+        "d": {(1, 2): 3},
+        "e": b"x",
+    }
+    write_rows(load_pool([odd]), [0], tmp_path / "out")
+    assert json.loads((tmp_path / "out").read_text()) == {
+        "text": "t",
+        "a": 0.5,
+        "b": [0, 1],
+        "c": "2024-01-02T00:00:00+00:00",
+        "d": "{(1, 2): 3}",
+        "e": "b'x'",
+    }
+    assert "column 'd' of a row is written as text" in caplog.text and "column 'e'" in caplog.text
+
+
+def test_rejected_rows_survive_lone_surrogates(tmp_path: Path) -> None:
+    bad = Rejected("pool.jsonl", 3, "why", "\ud800 ä \x00")
+    write_rejected([bad, bad], tmp_path / "out")
+    written = (tmp_path / "out").read_bytes()
+    assert written.isascii()
+    expected = {"file": "pool.jsonl", "line": 3, "reason": "why", "row": "\ud800 ä \x00"}
+    assert [json.loads(line) for line in written.splitlines()] == [expected, expected]
+
+
+CHAT = Example("chat", (Turn("system", "s"), Turn("user", "u"), Turn("assistant", "a")), 0, 1, {"messages": []})
+PLAIN = Example("plain", (Turn("user", "u"), Turn("assistant", "a")), 1, 2, {"prompt": "u", "response": "a"})
+ALPACA = Example(
+    "alpaca", (Turn("user", "i x"), Turn("assistant", "o")), 2, 3, b'{"instruction":"i","input":"x","output":"o"}'
+)
+
+
+@pytest.mark.parametrize("trainer", ["trl", "messages", "sharegpt"])
+def test_an_export_loads_again_with_the_same_turns(tmp_path: Path, trainer: str) -> None:
+    export_rows([CHAT, PLAIN, ALPACA], tmp_path / "out.jsonl", trainer=trainer)
+    pool = load_pool(tmp_path / "out.jsonl")
+    assert [example.turns for example in pool] == [CHAT.turns, PLAIN.turns, ALPACA.turns]
+
+
+def test_the_formats_are_the_trainers_own(tmp_path: Path) -> None:
+    export_rows([CHAT], tmp_path / "trl", trainer="trl")
+    roles = [
+        {"role": "system", "content": "s"},
+        {"role": "user", "content": "u"},
+        {"role": "assistant", "content": "a"},
+    ]
+    assert json.loads((tmp_path / "trl").read_text()) == {"messages": roles}
+    export_rows([CHAT], tmp_path / "sharegpt", trainer="sharegpt")
+    speakers = [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
+    assert json.loads((tmp_path / "sharegpt").read_text()) == {"conversations": speakers}
+    export_rows([PLAIN, ALPACA], tmp_path / "alpaca", trainer="alpaca")
+    assert [json.loads(line) for line in (tmp_path / "alpaca").read_text().splitlines()] == [
+        {"instruction": "u", "input": "", "output": "a"},
+        {"instruction": "i", "input": "x", "output": "o"},
+    ]
+
+
+def test_what_alpaca_cannot_hold_names_a_format_that_can(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match=r"row 'chat' \(line 1\) is a conversation of 3 turns.*'messages'"):
+        export_rows([CHAT], tmp_path / "out", trainer="alpaca")
+    with pytest.raises(ConfigError, match=r"unknown trainer 'trll'\. Did you mean 'trl'"):
+        export_rows([CHAT], tmp_path / "out", trainer="trll")

@@ -15,7 +15,7 @@ venv: $(STAMP)  ## .venv with the package in editable mode, the offline models a
 # Wheels only: nothing is compiled and no foreign setup script runs; -e . is this project and exempt.
 $(STAMP): pyproject.toml constraints.txt
 	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on the PATH" >&2; exit 1; }
-	test -x $(BIN)/python || "$(PYTHON)" -m venv .venv
+	"$(PYTHON)" -m venv .venv
 	$(BIN)/python -m pip install --quiet --only-binary=:all: -c constraints.txt -e ".[offline,dev]"
 	@touch $@
 

@@ -1,4 +1,4 @@
-"""The exceptions a user can meet. Each message says what is wrong, where, and how to mend it; the command line exits with 2."""
+"""The exceptions a user can meet: each says what is wrong, where, and how to mend it; the command line exits with 2."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class MissingExtraError(NnciftError):
     """An optional dependency is not installed."""
 
     def __init__(self, package: str, extra: str, purpose: str) -> None:
-        super().__init__(f"{purpose} needs the package `{package}`. Install it with:  pip install \"nncift[{extra}]\"")
+        super().__init__(f'{purpose} needs the package `{package}`. Install it with:  pip install "nncift[{extra}]"')
 
 
 class RunError(NnciftError):

@@ -10,7 +10,8 @@ class Ledger:
     """Counters of one stage. All start at zero and only grow.
 
     Attributes:
-        lm_sequences: sequences whose response was scored by the language model (one per pair, one per target without example).
+        lm_sequences: sequences whose response was scored by the language model (one per pair, one per target without
+            example).
         lm_prefixes: shared prefixes that were encoded (their cost is in `lm_tokens`).
         lm_tokens: tokens that went through the trunk of the language model, padding excluded.
         lm_padding: padding tokens that went through beside them.

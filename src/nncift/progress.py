@@ -1,12 +1,8 @@
-"""How a long stage tells the outside how far it is, and how anything that was not as asked is told exactly once."""
+"""How a long stage tells the outside how far it is."""
 
 from __future__ import annotations
 
-import logging
-from dataclasses import dataclass, field
 from typing import Protocol
-
-log = logging.getLogger("nncift")
 
 
 class Reporter(Protocol):
@@ -36,16 +32,3 @@ class Silent:
 
     def end(self, summary: str) -> None:
         """Ignored."""
-
-
-@dataclass(slots=True)
-class Notes:
-    """Every cap, truncation, fallback and skipped row of a run: a warning line when it happens, a field of its record."""
-
-    entries: dict[str, str] = field(default_factory=dict)
-
-    def add(self, kind: str, message: str) -> None:
-        """Tells `message` once under the name `kind`."""
-        if self.entries.get(kind) != message:
-            log.warning("%s", message)
-        self.entries[kind] = message

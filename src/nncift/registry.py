@@ -21,7 +21,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "random": "nncift.influence.random:Random",
     },
     "embedder": {
-        "minilm": "nncift.embed.sentence:MiniLM",
+        "minilm": "nncift.embed.minilm:minilm",
     },
     "objective": {
         "facility-location": "nncift.objective.coverage:FacilityLocation",
@@ -43,7 +43,7 @@ def load(kind: Kind, name: str) -> Any:
     """The class behind a name.
 
     Raises:
-        ConfigError: the name is not registered (the nearest names are suggested), or a `module:Class` cannot be imported.
+        ConfigError: the name is not registered (the nearest is suggested), or a `module:Class` cannot be imported.
     """
     path = _NAMES[kind].get(name, name if ":" in name else None)
     if path is None:
@@ -54,7 +54,9 @@ def load(kind: Kind, name: str) -> Any:
     except (ModuleNotFoundError, AttributeError) as error:
         if name in _NAMES[kind]:
             raise
-        raise ConfigError(f"cannot import the {kind} {name!r}: {error}. It must be `module:Class` on the Python path.") from error
+        raise ConfigError(
+            f"cannot import the {kind} {name!r}: {error}. It must be `module:Class` on the Python path."
+        ) from error
 
 
 def did_you_mean(word: str, known: tuple[str, ...]) -> str:

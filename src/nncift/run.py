@@ -57,7 +57,7 @@ class Work:
     files: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    earlier_seconds: float = 0.0
+    seconds: float | None = None  # None: the time the stage took this time
 
     def note(self, kind: str, message: str) -> None:
         """One warning line now, one field of the run's record for good."""
@@ -114,7 +114,8 @@ class RunFolder:
         done = Work()
         started = time.perf_counter()
         work(done)
-        costs = {**done.ledger.record(), "seconds": round(done.earlier_seconds + time.perf_counter() - started, 3)}
+        seconds = time.perf_counter() - started if done.seconds is None else done.seconds
+        costs = {**done.ledger.record(), "seconds": round(seconds, 3)}
         files = {file: file_hash(self.path / file) for file in sorted(done.files)}
         self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
         self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
@@ -132,13 +133,10 @@ class RunFolder:
 
     @contextmanager
     def atomic(self, name: str) -> Iterator[Path]:
-        """A temporary path that becomes `name` when the block ends well; a kill leaves the old file or none.
-
-        The suffix is kept (`labels.part.npz`), because writers choose their format by it.
-        """
+        """A temporary path that becomes `name` when the block ends well; a kill leaves the old file or none."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(f"{final.stem}{final.suffix}.part")
+        part = final.with_name(f"{final.name}.part")
         yield part
         with part.open("rb") as stream:
             os.fsync(stream.fileno())

@@ -1,0 +1,38 @@
+# Everything a fresh clone needs is Python 3.11 or newer with pip; `make` alone lists the targets.
+PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13; do \
+	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
+BIN := .venv/bin
+STAMP := .venv/.installed
+
+.DEFAULT_GOAL := help
+.PHONY: help venv demo test check bench clean
+
+help:  ## this list
+	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+
+venv: $(STAMP)  ## .venv with the package in editable mode, the offline models and the developers' tools
+
+# Wheels only: nothing is compiled and no foreign setup script runs; -e . is this project and exempt.
+$(STAMP): pyproject.toml constraints.txt
+	@test -n "$(PYTHON)" || { echo "make: no Python 3.11 or newer on the PATH" >&2; exit 1; }
+	"$(PYTHON)" -m venv .venv
+	$(BIN)/python -m pip install --quiet --only-binary=:all: -c constraints.txt -e ".[offline,dev]"
+	@touch $@
+
+demo: venv  ## the whole road on a small generated pool
+	$(BIN)/nncift demo
+
+test: venv  ## all tests
+	$(BIN)/python -m pytest
+
+check: venv  ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/pyright --pythonpath $(BIN)/python
+
+bench: venv  ## ratios against peers, measured side by side
+	$(BIN)/python -m benchmarks
+
+clean:  ## removes what make and the tools have made
+	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
+	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,36 @@
+"""Arrays on disk, byte for byte the same for the same content: no pickle, no clock in the archive."""
+
+from __future__ import annotations
+
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+from numpy import ndarray
+
+from nncift.errors import RunError
+
+_EPOCH = (1980, 1, 1, 0, 0, 0)
+
+
+def write_npz(path: Path, arrays: Mapping[str, ndarray]) -> None:
+    """Writes named arrays as an uncompressed `.npz`; unlike `numpy.savez` it stores no time, so equal arrays give equal
+    files."""
+    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+        for name, array in arrays.items():
+            with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as stream:
+                np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def read_npz(path: Path) -> dict[str, ndarray]:
+    """Reads all arrays of an `.npz`.
+
+    Raises:
+        RunError: the file is missing, damaged, or holds objects.
+    """
+    try:
+        with np.load(path, allow_pickle=False) as archive:
+            return {name: archive[name] for name in archive.files}
+    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+        raise RunError(f"cannot read {str(path)!r}: {error}. Delete the file; it is then computed again.") from error

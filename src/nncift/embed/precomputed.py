@@ -1,0 +1,122 @@
+"""Embeddings that the user already has: `.npy` files with one row per row of the data."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from hashlib import file_digest, sha256
+from pathlib import Path
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from nncift.data.rows import Pool
+from nncift.embed.base import first_bad_row, unit_rows
+from nncift.errors import ConfigError
+
+Role = Literal["pool", "target", "existing"]
+_ROLES: tuple[Role, ...] = ("pool", "target", "existing")
+
+
+def embedding_paths(names: str) -> tuple[Path, ...]:
+    """The files of `pool.npy`, `pool.npy,target.npy` or `pool.npy,target.npy,existing.npy`.
+
+    Raises:
+        ConfigError: there are more than three, one is empty, or one is not a `.npy` file.
+    """
+    whole = Path(names).expanduser()
+    parts = [whole] if whole.is_file() else [Path(part.strip()).expanduser() for part in names.split(",")]
+    if len(parts) > len(_ROLES):
+        raise ConfigError(f"--embedder {names!r} names {len(parts)} files; it takes {', '.join(_ROLES)} at most.")
+    for path in parts:
+        if path.suffix.lower() != ".npy":
+            raise ConfigError(f"--embedder {names!r}: {str(path)!r} is not a .npy file. Write: pool.npy,target.npy")
+    return tuple(parts)
+
+
+class Precomputed:
+    """Vectors from `.npy` files, the pool's first, then the target's, then those of the rows chosen before.
+
+    Use it when the vectors come from a model that cannot run here. Row `k` of a file belongs to row `k` of the data as
+    it lies in its file: either every row has one, or every usable row (rejected rows left out).
+
+    Args:
+        names: one to three paths, separated by commas.
+
+    Raises:
+        ConfigError: a file is missing, is not a two-dimensional array of numbers, or the files differ in width.
+    """
+
+    def __init__(self, names: str) -> None:
+        self.name = names
+        self._paths = embedding_paths(names)
+        self._arrays = tuple(_open(path) for path in self._paths)
+        widths = {array.shape[1] for array in self._arrays}
+        if len(widths) > 1:
+            found = ", ".join(
+                f"{path}: {array.shape[1]}" for path, array in zip(self._paths, self._arrays, strict=True)
+            )
+            raise ConfigError(
+                f"embeddings of different widths cannot be compared ({found}). Use one model for all files."
+            )
+        self.dimension: int = widths.pop()
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Hash of the bytes of all files, in their order."""
+        digest = sha256(b"precomputed")
+        for path in self._paths:
+            with path.open("rb") as file:
+                digest.update(file_digest(file, "sha256").digest())
+        return digest.hexdigest()
+
+    def rows(self, pool: Pool, *, role: Role = "pool") -> Float[ndarray, "n d"]:
+        """The vectors of the usable rows in the order of `pool`, float32, scaled to length 1 (zeros stay zero).
+
+        Raises:
+            ConfigError: no file was given for this role, its length fits neither the rows nor the usable rows, or a
+                vector that is used holds NaN or infinity.
+        """
+        place = _ROLES.index(role)
+        if place >= len(self._arrays):
+            wanted = ",".join(f"{one}.npy" for one in _ROLES[: place + 1])
+            raise ConfigError(f"--embedder {self.name!r} has no file for the {role}. Write: --embedder {wanted}")
+        path, array = self._paths[place], self._arrays[place]
+        positions = _positions(pool, len(array), path)
+        vectors = np.asarray(array[positions])
+        bad = first_bad_row(vectors)
+        if bad is not None:
+            raise ConfigError(
+                f"{path}, row {int(positions[bad])} (0-based) holds NaN or infinity; it belongs to the row "
+                f"{pool[bad].id!r} of {pool.source}. Compute that vector again, or remove the row."
+            )
+        return unit_rows(vectors)
+
+
+def _positions(pool: Pool, length: int, path: Path) -> np.ndarray:
+    """Where in the file the vector of each usable row is."""
+    numbers = np.array([example.number for example in pool], dtype=np.int64)
+    everything = len(pool) + len(pool.rejected)
+    if length == len(pool):
+        return np.argsort(np.argsort(numbers))  # the rank of a row among the usable ones: `pool` may be in any order
+    if length == everything and numbers.max(initial=-1) < length:
+        return numbers
+    raise ConfigError(
+        f"{path} has {length} rows, but {pool.source} has {len(pool)} usable rows ({everything} with the rejected "
+        f"ones). Give one vector per usable row or one per row of the file."
+    )
+
+
+def _open(path: Path) -> np.ndarray:
+    try:
+        array = np.load(path, mmap_mode="r", allow_pickle=False)
+    except FileNotFoundError as error:
+        raise ConfigError(f"there is no file {path}.") from error
+    except (OSError, ValueError, EOFError) as error:
+        raise ConfigError(f"{path} is not a readable .npy array of numbers: {error}") from error
+    if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] == 0:
+        raise ConfigError(
+            f"{path} holds {array.dtype} of shape {array.shape}; embeddings are numbers of shape (rows, width)."
+        )
+    return array

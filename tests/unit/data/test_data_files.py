@@ -132,6 +132,12 @@ def test_an_asked_layout_wins_over_detection() -> None:
     assert load_pool(rows, layout="text")[0].turns[0].content == "t"
 
 
+def test_the_layout_is_told_from_the_first_hundred_rows_not_the_first_few() -> None:
+    rows = [{"text": f"t{i}"} for i in range(7)] + [row(i) for i in range(9)]
+    pool = load_pool(rows)
+    assert (pool.layout, len(pool), len(pool.rejected)) == ("alpaca", 9, 7)
+
+
 def test_json_array_keeps_lines_and_rejects_what_is_no_object(tmp_path: Path) -> None:
     text = '\ufeff [\n  {"instruction": "ask",\n   "output": "ä"},\n\n  5, {"instruction": "b", "output": "c"}\n]\n'
     pool = load_pool(put(tmp_path / "a.json", text.encode()))

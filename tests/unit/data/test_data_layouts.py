@@ -36,6 +36,7 @@ def turn(role: str, content: Any) -> dict[str, Any]:
         ("messages", {"messages": [turn("Human", "ask"), turn("model", "say")]}, (ASK, SAY)),
         ("messages", {"messages": [turn("system", " "), turn("user", "ask"), turn("bot", "say")]}, (ASK, SAY)),
         ("messages", {"messages": [turn("user", "ask"), turn("assistant", "say"), turn("user", "bye")]}, (ASK, SAY)),
+        ("messages", {"messages": [turn("user", "ask"), turn("assistant", "say"), turn("system", "s")]}, (ASK, SAY)),
         (
             "messages",
             {

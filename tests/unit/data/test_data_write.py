@@ -21,12 +21,12 @@ from nncift.errors import ConfigError, DataError
 
 
 def test_jsonl_rows_keep_their_bytes_and_the_given_order(tmp_path: Path) -> None:
-    lines = [b'{"text":"a",  "x": 1.50}', b'  {"text": "\\u00e4"}', b'{"text": "c", "x": NaN, "x": 1}']
+    lines = [b'{"text":"a",  "x": 1.50}', b'  {"text": "\\u00e4"} \t', b'{"text": "c", "x": NaN, "x": 1}']
     (tmp_path / "a.jsonl").write_bytes(b"\r\n".join(lines))
     pool = load_pool(tmp_path / "a.jsonl")
     assert subset_suffix(pool) == ".jsonl"
-    write_rows(pool, np.array([2, 0]), tmp_path / "out")
-    assert (tmp_path / "out").read_bytes() == lines[2] + b"\n" + lines[0] + b"\n"
+    write_rows(pool, np.array([2, 1]), tmp_path / "out")
+    assert (tmp_path / "out").read_bytes() == lines[2] + b"\n" + lines[1] + b"\n"
 
 
 def test_subset_follows_the_pool_after_sorting(tmp_path: Path) -> None:

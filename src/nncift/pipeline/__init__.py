@@ -1,0 +1,5 @@
+"""The road from files to a subset and its receipt."""
+
+from nncift.pipeline.road import label, select
+
+__all__ = ["label", "select"]

@@ -1,0 +1,162 @@
+"""Fills the kernels of a run, from exact labels or from the estimator, laid out as the objectives take them."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from nncift.data.labels import Labels
+from nncift.errors import ConfigError
+from nncift.estimator.fitted import FittedEstimator
+from nncift.influence.base import Session
+from nncift.kernel.factorised import FactorisedKernel
+from nncift.objective.base import Kernels
+from nncift.pipeline.inputs import Axes
+from nncift.pipeline.labelling import kernel_shape
+from nncift.pipeline.models import Embeddings
+
+_SHARE_OF_MEMORY = 0.6
+
+
+@dataclass(frozen=True, slots=True)
+class Filled:
+    """The whole kernel in the three blocks that objectives know, candidate-major, float32.
+
+    Attributes:
+        target: [n, m].
+        pool: [n, n] or None.
+        existing: [e, m] or None.
+    """
+
+    target: Float32[ndarray, "n m"]
+    pool: Float32[ndarray, "n n"] | None
+    existing: Float32[ndarray, "e m"] | None
+
+
+def kernel_bytes(axes: Axes) -> int:
+    """Memory of all kernels of a run."""
+    rows, columns = kernel_shape(axes)
+    return 4 * (rows * axes.n + axes.m * (columns - axes.n))
+
+
+def refuse_if_too_large(axes: Axes) -> None:
+    """Refuses before anything is spent where the kernels cannot fit.
+
+    Raises:
+        ConfigError: with the arithmetic and what to lower.
+    """
+    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    need = kernel_bytes(axes)
+    if need > _SHARE_OF_MEMORY * have:
+        rows, columns = kernel_shape(axes)
+        fits = int(_SHARE_OF_MEMORY * have / (4 * columns))
+        raise ConfigError(
+            f"the kernel of {rows:,} rows × {columns:,} candidates × 4 bytes takes {need / 1e9:.1f} GB, more than "
+            f"{_SHARE_OF_MEMORY:.0%} of this machine's {have / 1e9:.1f} GB. Lower --max-targets to at most {fits:,}."
+        )
+
+
+def from_estimator(
+    estimator: FittedEstimator, axes: Axes, embeddings: Embeddings, labels: Labels | None, *, threads: int
+) -> Filled:
+    """Predicts every pair; where `labels` are given they replace the predictions of their pairs."""
+    columns = embeddings.columns
+    targets = None if estimator.pointwise else embeddings.rows[: axes.m]
+    pool_rows = None if estimator.pointwise else embeddings.rows[axes.m :]
+
+    def fill(e_rows: ndarray | None, e_columns: ndarray) -> Float32[ndarray, "n m"]:
+        part = estimator.factors(e_rows, e_columns)
+        kernel = FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset)
+        return kernel.fill(threads)
+
+    filled = Filled(
+        fill(targets, columns[: axes.n]),
+        fill(pool_rows, columns[: axes.n]) if pool_rows is not None and len(pool_rows) else None,
+        fill(targets, columns[axes.n :]) if len(columns) > axes.n else None,
+    )
+    if labels is not None:
+        _put(filled, axes, labels)
+    return filled
+
+
+def from_labels(axes: Axes, labels: Labels) -> Filled:
+    """Exact kernels; every pair but the masked ones has a label."""
+    filled = _empty(axes)
+    _put(filled, axes, labels)
+    return filled
+
+
+def from_session(axes: Axes, session: Session) -> Filled:
+    """Exact kernels of a free influence, candidate by candidate, without a list of all pairs."""
+    filled = _empty(axes)
+    rows, columns = kernel_shape(axes)
+    every = np.arange(rows, dtype=np.int32)
+    prepared = session.prepare(every, on_progress=lambda count: None)
+    step = max(1, (1 << 20) // rows)
+    for start in range(0, columns, step):
+        j = np.arange(start, min(start + step, columns), dtype=np.int32)
+        i = np.tile(every, len(j))
+        pairs = np.repeat(j, rows)
+        y = session.label(i, pairs, prepared, on_progress=lambda count: None)
+        _put(filled, axes, Labels(i, pairs, y, (rows, columns)))
+    return filled
+
+
+def kernels(filled: Filled, axes: Axes) -> Kernels:
+    """As an objective takes them: pairs of the same text are masked, and an existing row with the text of a represented row
+    covers it as well as anything can."""
+    masked = axes.masked
+    i, j = masked[:, 0], masked[:, 1]
+    among_targets = i < axes.m
+    if filled.existing is not None:
+        known = masked[among_targets & (j >= axes.n)]
+        best = max(float(np.nanmax(filled.target)), float(np.nanmax(filled.existing)))
+        filled.existing[known[:, 1] - axes.n, known[:, 0]] = best
+    in_pool = j < axes.n
+    return Kernels(
+        filled.target,
+        filled.pool,
+        filled.existing,
+        masked[among_targets & in_pool],
+        masked[~among_targets & in_pool] - np.array([axes.m, 0]),
+    )
+
+
+def mean_influence(filled: Filled, axes: Axes) -> Float32[ndarray, " n"]:
+    """Mean of each candidate's influence over the targets that do not have its own text (lowest of all where all have)."""
+    m = filled.target.shape[1]
+    pairs = axes.masked[(axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] < axes.n)]
+    weight = np.full(axes.n, m, dtype=np.int64)
+    np.subtract.at(weight, pairs[:, 1], 1)
+    kept = filled.target[pairs[:, 1], pairs[:, 0]].copy()
+    filled.target[pairs[:, 1], pairs[:, 0]] = 0.0
+    sums = filled.target.sum(axis=1, dtype=np.float64)
+    filled.target[pairs[:, 1], pairs[:, 0]] = kept
+    means = np.divide(sums, weight, out=np.full(axes.n, np.inf), where=weight > 0)
+    means[weight == 0] = means[weight > 0].min() if (weight > 0).any() else 0.0
+    return means
+
+
+def _empty(axes: Axes) -> Filled:
+    rows, columns = kernel_shape(axes)
+    return Filled(
+        np.zeros((axes.n, axes.m), dtype=np.float32),
+        np.zeros((axes.n, rows - axes.m), dtype=np.float32) if rows > axes.m else None,
+        np.zeros((columns - axes.n, axes.m), dtype=np.float32) if columns > axes.n else None,
+    )
+
+
+def _put(filled: Filled, axes: Axes, labels: Labels) -> None:
+    """Writes labels into the block each belongs to."""
+    i, j, y = labels.i, labels.j, labels.y
+    target, pool = (i < axes.m) & (j < axes.n), (i >= axes.m) & (j < axes.n)
+    filled.target[j[target], i[target]] = y[target]
+    if filled.pool is not None:
+        filled.pool[j[pool], i[pool] - axes.m] = y[pool]
+    if filled.existing is not None:
+        known = (i < axes.m) & (j >= axes.n)
+        filled.existing[j[known] - axes.n, i[known]] = y[known]

@@ -1,0 +1,130 @@
+"""The models of a run, loaded when something is first asked of them: a run whose stages are done loads none."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float
+from numpy import ndarray
+
+from nncift.cachedir import cache_folder
+from nncift.config import LabelConfig, SelectConfig
+from nncift.embed.base import Embedder
+from nncift.embed.choose import default_embedder, embed_rows, load_embedder
+from nncift.embed.precomputed import Precomputed
+from nncift.errors import ConfigError
+from nncift.influence.base import Context
+from nncift.ledger import Ledger
+from nncift.lm.device import Placement, place
+from nncift.lm.load import load_language_model, model_fingerprint
+from nncift.lm.model import LanguageModel
+from nncift.pipeline.setup import Setup
+from nncift.progress import Reporter
+from nncift.run import Work
+
+
+@dataclass(frozen=True, slots=True)
+class Embeddings:
+    """Unit vectors of both axes: float32 [rows, d] and [columns, d]; `rows` has none where the influence is pointwise."""
+
+    rows: Float[ndarray, "m d"]
+    columns: Float[ndarray, "n d"]
+
+
+class Models:
+    """The language model and the embedder of one run."""
+
+    def __init__(self, setup: Setup, reporter: Reporter) -> None:
+        self.setup = setup
+        self.reporter = reporter
+
+    @property
+    def config(self) -> LabelConfig | SelectConfig:
+        """The options."""
+        return self.setup.config
+
+    @cached_property
+    def placement(self) -> Placement:
+        """Device and number format."""
+        return place(self.config.device, self.config.dtype, batch_tokens=self.config.batch_tokens)
+
+    @cached_property
+    def lm(self) -> LanguageModel:
+        """The language model."""
+        name = self.config.model
+        if name is None:
+            raise ConfigError("this step needs a language model: add --model.")
+        self.reporter.begin(f"load {name}", 0, "")
+        lm = load_language_model(
+            name,
+            self.placement,
+            max_length=self.config.max_length,
+            quantize=self.config.quantize,
+            trust_remote_code=self.config.trust_remote_code,
+        )
+        self.reporter.end(f"{lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
+        return lm
+
+    @cached_property
+    def lm_key(self) -> dict[str, Any]:
+        """What labels depend on of the language model, told without loading it where its files are here."""
+        if not self.setup.influence.needs_model or self.config.model is None:
+            return {}
+        fingerprint = model_fingerprint(self.config.model) or self.lm.fingerprint
+        return {"model": fingerprint, "dtype": self.placement.dtype, "quantize": self.config.quantize}
+
+    @cached_property
+    def embedder(self) -> Embedder | Precomputed:
+        """The embedder, by the device where the user named none."""
+        name, why = self.config.embedder, "as asked"
+        if name is None:
+            name, why = default_embedder(self.placement.device)
+        self.reporter.begin(f"load {name}", 0, "")
+        embedder = load_embedder(name, device=self.placement.device)
+        self.reporter.end(why)
+        return embedder
+
+    def embed(self, done: Work) -> Embeddings:
+        """Embeds every row once, in source order (which is what files of vectors are in), and lays the vectors out by axis."""
+        vectors: dict[tuple[str, str], Float[ndarray, " d"]] = {}
+        pools = self.setup.pools()
+        self.reporter.begin("embed", sum(len(pool) for _, pool in pools), "rows")
+        truncated = 0
+        for role, pool in pools:
+            embedded = embed_rows(
+                self.embedder, pool, folder=cache_folder() / "embeddings", role=role, on_progress=self.reporter.advance
+            )
+            done.ledger.encoder_sequences += embedded.computed
+            truncated += embedded.truncated
+            vectors |= {(role, row): vector for row, vector in zip(pool.ids, embedded.vectors, strict=True)}
+        if truncated:
+            done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
+        self.reporter.end(f"{len(vectors):,} rows, {done.ledger.encoder_sequences:,} newly encoded")
+        return self._by_axis(vectors)
+
+    def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
+        """What the teacher may use; loads the language model where the teacher needs it."""
+        influence, axes = self.setup.influence, self.setup.axes
+        seen = embeddings if influence.needs_embeddings else None
+        return Context(
+            axes.rows,
+            axes.columns,
+            self.lm if influence.needs_model else None,
+            seen.rows if seen else None,
+            seen.columns if seen else None,
+            self.config.seed,
+            ledger,
+        )
+
+    def _by_axis(self, vectors: dict[tuple[str, str], Float[ndarray, " d"]]) -> Embeddings:
+        axes = self.setup.axes
+        helped = "pool" if axes.own_target else "target"
+        rows = [vectors[helped, example.id] for example in axes.rows[: axes.m]]
+        rows += [vectors["pool", example.id] for example in axes.rows[axes.m :]]
+        columns = [vectors["pool", example.id] for example in axes.columns[: axes.n]]
+        columns += [vectors["existing", example.id] for example in axes.columns[axes.n :]]
+        d = len(columns[0])
+        return Embeddings(np.array(rows, dtype=np.float32).reshape(-1, d), np.array(columns, dtype=np.float32))

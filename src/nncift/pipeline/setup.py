@@ -1,0 +1,199 @@
+"""From options to everything that can be decided before a model is loaded: rows, influence, objective, axes, pairs."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, fields
+from typing import Any, Literal, get_args, get_type_hints
+
+import numpy as np
+
+from nncift import registry
+from nncift.config import LabelConfig, SelectConfig
+from nncift.data.files import load_pool
+from nncift.data.rows import Pool
+from nncift.errors import ConfigError
+from nncift.estimator.design import LabelBudget, pairs_to_label, parse_labels
+from nncift.influence.base import Influence
+from nncift.objective.base import Objective
+from nncift.pipeline.inputs import Axes, make_axes, parse_budget
+from nncift.pipeline.labelling import Pairs
+from nncift.registry import did_you_mean
+from nncift.seeds import generator
+
+log = logging.getLogger(__name__)
+
+
+@dataclass(frozen=True, slots=True)
+class Setup:
+    """A run that is decided and not begun.
+
+    Attributes:
+        config: the options.
+        pool, target, existing: as loaded, in source order.
+        influence: the teacher.
+        objective: the set function, None where only labels are wanted.
+        why: how the objective was chosen, in words.
+        axes: rows and columns of the kernels.
+        budget: rows to choose, 0 where only labels are wanted.
+        labels: how many pairs to label.
+    """
+
+    config: LabelConfig | SelectConfig
+    pool: Pool
+    target: Pool | None
+    existing: Pool | None
+    influence: Influence
+    objective: Objective | None
+    why: str
+    axes: Axes
+    budget: int
+    labels: LabelBudget
+
+    @property
+    def exact(self) -> bool:
+        """Whether no estimator is needed: every pair is labelled, or the influence is free."""
+        return self.labels.kind == "all"
+
+    def pools(self) -> list[tuple[Literal["pool", "target", "existing"], Pool]]:
+        """The pools that there are, with their roles."""
+        every = (("pool", self.pool), ("target", self.target), ("existing", self.existing))
+        return [(role, pool) for role, pool in every if pool is not None]
+
+    def pairs(self) -> Pairs:
+        """The pairs to label, drawn by the seed, sorted by (j, i).
+
+        Raises:
+            ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
+        """
+        m, n = max(1, len(self.axes.rows)), len(self.axes.columns)
+        rng = generator(self.config.seed, "labels")
+        return pairs_to_label(self.labels, m, n, masked=self.axes.masked, rng=rng)
+
+    def depends(self) -> dict[str, Any]:
+        """What the labels depend on, but for the models."""
+        return {
+            "influence": self.config.influence,
+            "options": self.config.teacher_options(),
+            "rows": self.axes.fingerprint,
+            "labels": self.config.labels,
+            "seed": self.config.seed,
+            "max_length": self.config.max_length,
+        }
+
+
+def prepare(config: LabelConfig | SelectConfig) -> Setup:
+    """Loads the rows and decides what can be decided without a model.
+
+    Raises:
+        DataError: a file cannot be used at all.
+        ConfigError: options contradict each other or the data.
+    """
+    influence = make_influence(config)
+    choosing = config if isinstance(config, SelectConfig) else None
+    if config.model is None and influence.needs_model:
+        raise ConfigError(
+            f"the influence `{influence.name}` needs a language model: add --model, for example --model gemma-3-270m "
+            '(pip install "nncift[offline]") or a hub id; or choose --influence similarity, which needs none.'
+        )
+    pool = load_pool(config.pool, layout=config.format, role="pool")
+    target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
+    existing = None
+    objective, why = None, ""
+    if choosing is not None:
+        objective, why = choose_objective(choosing, influence)
+        if objective.needs_existing:
+            if choosing.existing is None:
+                raise ConfigError(f"the objective `{objective.name}` needs --existing FILE, the rows already learnt.")
+            existing = load_pool(choosing.existing, layout=choosing.existing_format, role="existing")
+        if objective.needs_pool and target is None:
+            raise ConfigError(f"the objective `{objective.name}` needs --target FILE.")
+    axes = make_axes(
+        pool.by_id(),
+        target.by_id() if target else None,
+        existing.by_id() if existing else None,
+        pairwise=influence.pairwise,
+        cover_pool=objective is not None and objective.needs_pool,
+        max_targets=config.max_targets,
+        seed=config.seed,
+    )
+    labels = parse_labels(config.labels)
+    if labels.kind == "auto" and influence.free:
+        labels = LabelBudget("all")
+    budget = parse_budget(choosing.budget, len(pool)) if choosing else 0
+    return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels)
+
+
+def make_influence(config: LabelConfig | SelectConfig) -> Influence:
+    """The teacher with its options.
+
+    Raises:
+        ConfigError: it is unknown, or has no such option or value.
+    """
+    cls = registry.load("influence", config.influence)
+    hints = get_type_hints(cls)
+    known = tuple(item.name for item in fields(cls))
+    values: dict[str, Any] = {}
+    for name, text in config.teacher_options().items():
+        if name not in known:
+            hint = did_you_mean(name, known) if known else "It has none."
+            raise ConfigError(f"the influence `{config.influence}` has no option {name!r}. {hint}")
+        values[name] = _parse(text, hints[name], f"--option {name}")
+    return cls(**values)
+
+
+def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective, str]:
+    """The set function: what the user named, else what the task asks for, else what belongs to the influence.
+
+    Raises:
+        ConfigError: task and files contradict each other, or the influence is pointwise and the objective is not.
+    """
+    name, why = config.objective, "as asked"
+    if name is None:
+        name, why = _objective_of_task(config, influence)
+    objective = registry.load("objective", name)()
+    if not influence.pairwise and name not in ("top-mean", "top-max"):
+        raise ConfigError(
+            f"the influence `{influence.name}` gives each row one score, and the objective `{name}` needs one per target. "
+            "Use --objective top-mean, or leave --objective and --task out."
+        )
+    if config.existing is not None and not objective.needs_existing:
+        raise ConfigError(f"--existing is given, but the objective `{name}` does not use it. Use --objective flcg, or leave it out.")
+    return objective, why
+
+
+def _objective_of_task(config: SelectConfig, influence: Influence) -> tuple[str, str]:
+    task = config.task or ("continual" if config.existing is not None else None)
+    if task == "continual":
+        if config.existing is None:
+            raise ConfigError("--task continual needs --existing FILE, the rows already learnt.")
+        return "flcg", "continual learning: only what the existing rows do not cover counts"
+    if config.existing is not None:
+        raise ConfigError(f"--task {task} does not use --existing. Leave it out, or use --task continual.")
+    if task == "task-specific":
+        if config.target is None:
+            raise ConfigError("--task task-specific needs --target FILE.")
+        return "flvmi", "task-specific: picks cover the target, and each pick helps it much"
+    if not influence.pairwise:
+        return influence.objective, f"`{influence.name}` gives one score per row"
+    where = "the pool itself" if config.target is None else "the target"
+    return influence.objective, f"coverage of {where}"
+
+
+def _parse(text: str, hint: Any, what: str) -> Any:
+    choices = get_args(hint)
+    if choices and all(isinstance(choice, str) for choice in choices):
+        if text not in choices:
+            raise ConfigError(f"{what} is {text!r}. {did_you_mean(text, choices)}")
+        return text
+    if hint is bool:
+        if text.lower() not in ("true", "false"):
+            raise ConfigError(f"{what} is {text!r}; expected true or false.")
+        return text.lower() == "true"
+    try:
+        value = hint(text)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"{what} is {text!r}; expected {getattr(hint, '__name__', hint)}.") from error
+    if isinstance(value, float) and not np.isfinite(value):
+        raise ConfigError(f"{what} is {text!r}; expected a finite number.")
+    return value

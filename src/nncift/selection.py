@@ -1,0 +1,145 @@
+"""The answer: which rows, in which order, why, and what it cost."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Float, Int
+from numpy import ndarray
+
+from nncift.data.rows import Example, Pool
+from nncift.data.write import export_rows
+from nncift.errors import ConfigError
+
+
+@dataclass(frozen=True, slots=True)
+class Picks:
+    """A ranking of candidates with its reasons.
+
+    Attributes:
+        order: int [k], positions in the pool sorted by id, best first.
+        gains: float64 [k], what each pick added to the objective when it was made.
+        reasons: one sentence per pick.
+        positive: how many picks had a gain above zero.
+        rest_rule: what ordered the others, in words.
+    """
+
+    order: Int[ndarray, " k"]
+    gains: Float[ndarray, " k"]
+    reasons: tuple[str, ...]
+    positive: int
+    rest_rule: str
+
+    def head(self, budget: int) -> Picks:
+        """The first `budget` picks: a greedy ranking's prefix is the smaller selection."""
+        return replace(
+            self,
+            order=self.order[:budget],
+            gains=self.gains[:budget],
+            reasons=self.reasons[:budget],
+            positive=min(self.positive, budget),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """The chosen rows in rank order.
+
+    Attributes:
+        pool: the pool it was chosen from, in source order.
+        picks: ranking, gains, reasons; positions refer to the pool sorted by id.
+        objective: name of the set function.
+        fidelity: how well the estimator agrees with held-out labels; None where every influence is exact.
+        costs: counters and seconds by stage, and what the exact influences would have taken.
+        notes: caps, truncations and fallbacks of the run.
+        folder: the run folder.
+        ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
+    """
+
+    pool: Pool
+    picks: Picks
+    objective: str
+    fidelity: dict[str, Any] | None
+    costs: dict[str, Any]
+    notes: dict[str, str]
+    folder: Path
+    ranker: Callable[[int], Picks]
+
+    def __len__(self) -> int:
+        return len(self.picks.order)
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The chosen examples, best first."""
+        by_id = self.pool.by_id().examples
+        return tuple(by_id[int(position)] for position in self.picks.order)
+
+    @property
+    def ids(self) -> tuple[str, ...]:
+        """Ids of the chosen rows, best first."""
+        return tuple(example.id for example in self.examples)
+
+    @property
+    def indices(self) -> list[int]:
+        """0-based row numbers in the source, rejected rows counted, best first: what `datasets.Dataset.select` takes."""
+        return [example.number for example in self.examples]
+
+    @property
+    def rows(self) -> list[dict[str, Any]]:
+        """The chosen rows as they came, best first."""
+        return [json.loads(row.raw) if isinstance(row.raw, bytes) else row.raw for row in self.examples]
+
+    @property
+    def gains(self) -> Float[ndarray, " k"]:
+        """What each pick added to the objective when it was made."""
+        return self.picks.gains
+
+    @property
+    def reasons(self) -> tuple[str, ...]:
+        """One sentence per pick."""
+        return self.picks.reasons
+
+    def resize(self, budget: int | float) -> Selection:
+        """The selection of another size: smaller ones are prefixes, larger ones continue the ranking; no influence is
+        computed again, and the run folder stays as it is.
+
+        Args:
+            budget: rows (int), or a share of the usable rows (float in (0, 1]).
+
+        Raises:
+            ConfigError: it is no row at all, or more than the pool.
+        """
+        rows = int(budget * len(self.pool) + 0.5) if isinstance(budget, float) else budget
+        if not 0 < rows <= len(self.pool):
+            raise ConfigError(f"resize({budget}) is {rows} rows; it must be 1 to {len(self.pool)}.")
+        return replace(self, picks=self.picks.head(rows) if rows <= len(self) else self.ranker(rows))
+
+    def export(self, folder: str | Path, *, trainer: str = "trl") -> Path:
+        """Writes the chosen rows in a trainer's format: `trl` and `messages`, `alpaca`, `sharegpt`.
+
+        Returns:
+            The file that was written.
+
+        Raises:
+            ConfigError: the trainer is unknown, or its format cannot hold a row.
+        """
+        place = Path(folder)
+        place.mkdir(parents=True, exist_ok=True)
+        path = place / f"{trainer}.jsonl"
+        export_rows(self.examples, path, trainer=trainer)
+        return path
+
+
+    def __str__(self) -> str:
+        return f"{len(self):,} of {len(self.pool):,} rows by {self.objective}, in {self.folder}"
+
+
+def source_positions(pool: Pool, order: ndarray) -> list[int]:
+    """Positions in the pool's own order of positions in the pool sorted by id."""
+    by_id = sorted(range(len(pool)), key=lambda position: pool[position].id)
+    return [by_id[int(position)] for position in np.asarray(order)]

@@ -30,15 +30,15 @@ def saved(path: Path, array: np.ndarray) -> str:
 
 
 def test_one_vector_per_row_of_the_file(tmp_path: Path) -> None:
-    pool = pool_of({"z": 0, "m": 3, "a": 4}, rejected=2).by_id()  # sorted by id: a, m, z
+    pool = pool_of({"m": 0, "z": 3, "a": 4}, rejected=2).by_id()  # sorted by id: a, m, z
     file = saved(tmp_path / "e.npy", RAW)
-    np.testing.assert_allclose(Precomputed(file).rows(pool), UNIT[[4, 3, 0]], rtol=1e-6)
+    np.testing.assert_allclose(Precomputed(file).rows(pool), UNIT[[4, 0, 3]], rtol=1e-6)
 
 
 def test_one_vector_per_usable_row(tmp_path: Path) -> None:
-    pool = pool_of({"z": 0, "m": 3, "a": 4}, rejected=2).by_id()
+    pool = pool_of({"m": 0, "z": 3, "a": 4}, rejected=2).by_id()
     vectors = Precomputed(saved(tmp_path / "e.npy", RAW[:3].astype(np.float64))).rows(pool)
-    np.testing.assert_allclose(vectors, UNIT[[2, 1, 0]], rtol=1e-6)
+    np.testing.assert_allclose(vectors, UNIT[[2, 0, 1]], rtol=1e-6)
     assert vectors.dtype == np.float32
 
 

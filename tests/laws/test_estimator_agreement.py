@@ -72,15 +72,17 @@ def test_the_overlap_of_the_best_counts_ties_by_their_chance() -> None:
     assert agreement.top_overlap(exact, np.array([0, 0, 0, 0, 0, 0, 0, 9, 0, 8.0])) == pytest.approx((2 + 1 / 8) / 3)
 
 
-def test_baselines_on_uniform_labels() -> None:
+@pytest.mark.parametrize(("scale", "shift"), [(1, 0), (10, 5)])
+def test_baselines_on_uniform_labels(scale: float, shift: float) -> None:
     rng = np.random.default_rng(0)
-    m, n = 400, 500
-    y = rng.uniform(size=m * n).astype(np.float32)
+    m, n = 300, 400
+    y = (scale * rng.uniform(size=m * n) + shift).astype(np.float32)
     i, j = (axis.ravel().astype(np.int32) for axis in np.meshgrid(np.arange(m), np.arange(n), indexing="ij"))
     first = rng.permutation(m * n) < m * n // 2
     train, test = Labels(i[first], j[first], y[first], (m, n)), Labels(i[~first], j[~first], y[~first], (m, n))
-    losses = {name: agreement.mean_squared_error(test.y, p) for name, p in baselines(train, test, rng).items()}
-    assert losses["predict 0"] == pytest.approx(1 / 3, rel=0.01)
+    found = baselines(train, test, rng).items()
+    losses = {name: agreement.mean_squared_error(test.y, p) / scale**2 for name, p in found}
+    assert losses["predict 0"] == pytest.approx(1 / 12 + (0.5 + shift / scale) ** 2, rel=0.01)
     assert losses["predict uniform random"] == pytest.approx(1 / 6, rel=0.01)
     assert losses["predict the mean"] == pytest.approx(1 / 12, rel=0.01)
     assert losses["row + column means"] == pytest.approx(1 / 12, rel=0.01)

@@ -17,6 +17,7 @@ from nncift.errors import ConfigError
 from nncift.estimator.design import pairs_to_label, parse_labels
 from nncift.estimator.fidelity import AS_KERNEL, Fidelity, dense_fidelity, measure
 from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares
+from nncift.estimator.scoring import TrainingScale, score_group
 from nncift.estimator.training import TrainingConfig
 
 M, N, D = 60, 90, 4
@@ -151,6 +152,41 @@ def test_the_headline_weighs_the_groups_as_the_kernel_does() -> None:
     assert found.groups["all"].measures["mse"].value == pytest.approx(0.37, abs=0.05)
     stripes = judge(labels_of("30%")[0], fitter=Told(wrong_on_new_targets))
     assert stripes.groups[AS_KERNEL].measures["mse"].value == 0
+
+
+def test_a_label_of_weight_0_moves_neither_a_figure_nor_its_interval() -> None:
+    labels, _ = labels_of("20%")
+    weights = (np.arange(len(labels)) % 3 > 0).astype(float)
+    group = score_group(
+        "some",
+        labels,
+        labels.y + 5 * (weights == 0),
+        {},
+        scale=TrainingScale.of(labels.y),
+        rng=np.random.default_rng(0),
+        pointwise=False,
+        weights=weights,
+    )
+    error, explained = group.measures["mse"], group.measures["r2"]
+    assert (error.value, error.low, error.high) == (0, 0, 0)
+    assert (explained.value, explained.low, explained.high) == (1, 1, 1)
+
+
+def test_min_max_units_are_those_of_the_training_labels() -> None:
+    labels, _ = labels_of("20%")
+    zeros = np.zeros(len(labels))
+    group = score_group(
+        "some",
+        labels,
+        zeros,
+        {"predict 0": zeros},
+        scale=TrainingScale(mean=0.0, low=-2.0, high=3.0),
+        rng=np.random.default_rng(0),
+        pointwise=False,
+    )
+    unit = group.measures["mse_unit"]
+    assert unit.value == pytest.approx(group.measures["mse"].value / 25)
+    assert unit.baselines["predict 0"] == pytest.approx(float((((labels.y + 2) / 5) ** 2).mean()))
 
 
 def test_what_the_labels_do_not_support_is_not_claimed(caplog: pytest.LogCaptureFixture) -> None:

@@ -83,6 +83,15 @@ def test_the_refit_uses_every_label() -> None:
     assert fit(labels, e_target, e_pool, config=FAST, seed=0, refit=False).labels == 126 - 13
 
 
+def test_the_refit_is_the_network_trained_on_all_labels_for_as_many_epochs() -> None:
+    labels, e_target, e_pool = problem()
+    chosen = fit(labels, e_target, e_pool, config=FAST, seed=0)
+    direct = fit(labels, e_target, e_pool, config=replace(FAST, validation=0.0, epochs=chosen.epochs), seed=0)
+    assert direct.epochs == chosen.epochs  # its training loss falls in every epoch
+    assert (direct.scale, direct.offset) == (chosen.scale, chosen.offset)
+    assert all(torch.equal(weights(chosen)[name], tensor) for name, tensor in weights(direct).items())
+
+
 @pytest.mark.parametrize(("scale", "shift"), [(250.0, -3.0), (1e-3, 0.0), (1.0, 40.0)])
 def test_scaled_and_shifted_labels_give_scaled_and_shifted_predictions(scale: float, shift: float) -> None:
     labels, e_target, e_pool = problem()

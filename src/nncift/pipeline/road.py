@@ -19,8 +19,9 @@ from nncift.data.labels import Labels
 from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.errors import ConfigError
 from nncift.estimator.fidelity import measure
-from nncift.estimator.fitted import FittedEstimator
+from nncift.estimator.fitted import FittedEstimator, load
 from nncift.estimator.training import TrainingConfig, fit
+from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu
 from nncift.objective.greedy import greedy
 from nncift.objective.reasons import explain
@@ -194,7 +195,7 @@ class _Road:
             "seed": seed,
         }
         self.folder.stage("estimate", depends, work)
-        estimator = FittedEstimator.load(self.folder.path / "estimator.safetensors", expect_embedder=fingerprint)
+        estimator = load(self.folder.path / "estimator.safetensors", expect_embedder=fingerprint)
         return estimator, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
 
     def _fill(self, config: SelectConfig, labels: Labels | None, estimator: FittedEstimator | None) -> filling.Filled:
@@ -205,8 +206,6 @@ class _Road:
         if labels is not None:
             return filling.from_labels(axes, labels)
         seen = self.embeddings() if self.setup.influence.needs_embeddings else None
-        from nncift.ledger import Ledger
-
         return filling.from_session(axes, self.setup.influence.start(self.models.context(seen, Ledger())))
 
     def _ranker(

@@ -56,7 +56,9 @@ class Selection:
         objective: name of the set function.
         fidelity: how well the estimator agrees with held-out labels; None where every influence is exact.
         costs: counters and seconds by stage, and what the exact influences would have taken.
+        facts: how the objective was chosen, and the share of picks (and of rows) that had an exact label.
         notes: caps, truncations and fallbacks of the run.
+        subset: the file of the chosen rows.
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
     """
@@ -66,7 +68,9 @@ class Selection:
     objective: str
     fidelity: dict[str, Any] | None
     costs: dict[str, Any]
+    facts: dict[str, Any]
     notes: dict[str, str]
+    subset: Path
     folder: Path
     ranker: Callable[[int], Picks]
 
@@ -134,6 +138,25 @@ class Selection:
         export_rows(self.examples, path, trainer=trainer)
         return path
 
+
+    def summary(self) -> dict[str, Any]:
+        """The run in plain values: what `nncift select --json` prints."""
+        return {
+            "rows": len(self),
+            "of": len(self.pool),
+            "rejected": len(self.pool.rejected),
+            "objective": self.objective,
+            "why": self.facts["objective"],
+            "positive_gains": self.picks.positive,
+            "rest": self.picks.rest_rule,
+            "picks_with_labels": self.facts.get("picks_with_labels"),
+            "rows_with_labels": self.facts.get("rows_with_labels"),
+            "fidelity": self.fidelity["sentence"] if self.fidelity else None,
+            "costs": self.costs,
+            "notes": self.notes,
+            "subset": str(self.subset),
+            "folder": str(self.folder),
+        }
 
     def __str__(self) -> str:
         return f"{len(self):,} of {len(self.pool):,} rows by {self.objective}, in {self.folder}"

@@ -99,6 +99,14 @@ def embed_cached(
     return Embedded(vectors, len(missing), truncated)
 
 
+def missing_texts(embedder: Embedder, texts: Sequence[str], *, folder: Path) -> list[str]:
+    """The different texts that `embed_cached` would have to encode, sorted as it would encode them."""
+    shelf = folder / sha256(f"shards 1 {embedder.fingerprint}".encode()).hexdigest()[:32]
+    held = {key for shard in _shards(shelf) for key in shard.keys}
+    distinct = {text for text in texts if sha256(text.encode("utf-8", "surrogatepass")).digest() not in held}
+    return sorted(distinct, key=text_order)
+
+
 def _encode(embedder: Embedder, keys: list[bytes], texts: list[str], *, on_progress: Progress | None) -> _Shard:
     vectors = np.asarray(embedder.encode(texts, on_progress=on_progress), dtype=np.float32)
     if vectors.shape != (len(texts), embedder.dimension):

@@ -126,21 +126,6 @@ def kernels(filled: Filled, axes: Axes) -> Kernels:
     )
 
 
-def mean_influence(filled: Filled, axes: Axes) -> Float32[ndarray, " n"]:
-    """Mean of each candidate's influence over the targets that do not have its own text (lowest of all where all have)."""
-    m = filled.target.shape[1]
-    pairs = axes.masked[(axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] < axes.n)]
-    weight = np.full(axes.n, m, dtype=np.int64)
-    np.subtract.at(weight, pairs[:, 1], 1)
-    kept = filled.target[pairs[:, 1], pairs[:, 0]].copy()
-    filled.target[pairs[:, 1], pairs[:, 0]] = 0.0
-    sums = filled.target.sum(axis=1, dtype=np.float64)
-    filled.target[pairs[:, 1], pairs[:, 0]] = kept
-    means = np.divide(sums, weight, out=np.full(axes.n, np.inf), where=weight > 0)
-    means[weight == 0] = means[weight > 0].min() if (weight > 0).any() else 0.0
-    return means
-
-
 def _empty(axes: Axes) -> Filled:
     rows, columns = kernel_shape(axes)
     return Filled(

@@ -24,6 +24,7 @@ from nncift.estimator.training import TrainingConfig, fit
 from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu
 from nncift.objective.greedy import greedy
+from nncift.objective.modular import mean_influence
 from nncift.objective.reasons import explain
 from nncift.pipeline import filling
 from nncift.pipeline.inputs import describe_rejected
@@ -105,7 +106,10 @@ class _Road:
         )
         objective = self.setup.objective
         assert objective is not None
-        return Selection(self.setup.pool, picks, objective.name, fidelity, costs, notes, self.folder.path, ranker)
+        subset = self.folder.path / self._subset_name()
+        return Selection(
+            self.setup.pool, picks, objective.name, fidelity, costs, record.facts, notes, subset, self.folder.path, ranker
+        )
 
     def labels(self) -> Labels:
         """Exact influences of the chosen pairs."""
@@ -218,8 +222,9 @@ class _Road:
 
         def rank(budget: int) -> Picks:
             blocks = filled()
-            merit = filling.mean_influence(blocks, axes)
-            problem = objective.problem(filling.kernels(blocks, axes), eta=config.eta, nu=config.nu)
+            kernels = filling.kernels(blocks, axes)
+            merit = mean_influence(kernels)
+            problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
             ranking = greedy(problem, budget, rest=merit, threads=config.threads)
             represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
             score = merit if problem.modular is None else problem.modular

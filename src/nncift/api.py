@@ -1,0 +1,88 @@
+"""The Python interface: the same words as the command line and the recipe."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from nncift.cachedir import cache_folder
+from nncift.config import LabelConfig, SelectConfig, resolved
+from nncift.data.labels import Labels
+from nncift.data.write import to_json
+from nncift.pipeline import label as _label
+from nncift.pipeline import select as _select
+from nncift.run import content_key
+from nncift.selection import Selection
+
+Rows = str | Path | Iterable[Mapping[str, Any]]
+
+
+def select(
+    pool: Rows, *, target: Rows | None = None, existing: Rows | None = None, budget: int | float | str = "10%", **options: Any
+) -> Selection:
+    """Chooses the subset of a pool that teaches most.
+
+    Args:
+        pool: a file (.jsonl, .json, .parquet, .csv), `hub:owner/name#split`, or rows as mappings (a list, a
+            `datasets.Dataset`).
+        target: rows that the subset should help with; without them the pool is its own target.
+        existing: rows that the model already knows; what they cover is not chosen again.
+        budget: rows (175), a share (0.05), or text (`"5%"`); a share is of the usable rows, rounded to nearest.
+        options: every further option of `nncift select`, with underscores: `influence`, `model`, `embedder`, `labels`,
+            `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`). Without `output` the run
+            folder lies in the cache, under a name made of the options, so that the same call resumes.
+
+    Returns:
+        The selection, best first.
+
+    Raises:
+        NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
+
+    Example:
+        >>> import nncift
+        >>> picked = nncift.select([{"text": "one"}, {"text": "two"}], budget=1, influence="random")
+        >>> len(picked)
+        1
+    """
+    named = {"pool": _as_file(pool), "budget": budget, **options}
+    named |= {name: _as_file(rows) for name, rows in (("target", target), ("existing", existing)) if rows is not None}
+    config = SelectConfig.of(named)
+    if config.output is None:
+        key = content_key({name: str(value) for name, value in vars(resolved(config)).items()})
+        config = replace(config, output=str(cache_folder() / "runs" / key[:16]))
+    return _select(config)
+
+
+def label(pool: Rows, *, target: Rows | None = None, output: str | Path, **options: Any) -> Labels:
+    """Computes exact influences and writes them to `output` (`.npz`); an interrupted call resumes.
+
+    Args:
+        pool, target: as in `select`.
+        output: the labels file: `i`, `j`, `y`, `target_ids`, `pool_ids`, `meta`, and the dense `values` (float32 [m, n])
+            where every pair is labelled.
+        options: every further option of `nncift label`; `labels` is `all`, a number of pairs, `5%`, `u=5%` or `auto`.
+
+    Raises:
+        NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
+    """
+    named = {"pool": _as_file(pool), "output": str(output), **options}
+    if target is not None:
+        named["target"] = _as_file(target)
+    return _label(LabelConfig.of(named))
+
+
+def _as_file(rows: Rows) -> str:
+    """Rows in memory go to a file named by their content, so that a recipe can replay them; names stay names."""
+    if isinstance(rows, str | Path):
+        return str(rows)
+    content = b"".join(to_json(row) + b"\n" for row in rows)
+    path = cache_folder() / "rows" / f"{sha256(content).hexdigest()[:32]}.jsonl"
+    if not path.is_file():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        part = path.with_suffix(".part")
+        part.write_bytes(content)
+        part.replace(path)
+    return str(path)

@@ -1,0 +1,199 @@
+"""The command line: one thin function per verb; options come from the configuration dataclasses, so the words are the same."""
+
+from __future__ import annotations
+
+import inspect
+import json
+import logging
+import sys
+from collections.abc import Callable
+from dataclasses import MISSING, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, get_type_hints
+
+import typer
+
+from nncift.config import LabelConfig, SelectConfig, flag, read_recipe
+from nncift.errors import NnciftError
+from nncift.version import __version__
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+
+
+def main() -> None:
+    """The entry point: errors that a user can mend are one sentence and exit code 2."""
+    logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
+    logging.getLogger("nncift").handlers = [_Warnings()]
+    logging.getLogger("nncift").propagate = False
+    try:
+        app(standalone_mode=True)
+    except NnciftError as error:
+        print(f"nncift: {error}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        print("nncift: interrupted; the same command continues where it stopped", file=sys.stderr)
+        sys.exit(130)
+
+
+class _Warnings(logging.Handler):
+    """Each warning is one line on standard error, once."""
+
+    def __init__(self) -> None:
+        super().__init__(logging.WARNING)
+        self.told: set[str] = set()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        text = record.getMessage()
+        if text not in self.told:
+            self.told.add(text)
+            print(f"note: {text}", file=sys.stderr)
+
+
+def options_of(config: type, *arguments: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """Gives a verb one parameter per field of a configuration dataclass; the function receives them as one object.
+
+    Args:
+        config: the dataclass.
+        arguments: fields that are positional on the command line.
+    """
+
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        hints = get_type_hints(config)
+        own = [parameter for name, parameter in inspect.signature(function, eval_str=True).parameters.items() if name != "config"]
+        parameters = [_parameter(item, hints[item.name], item.name in arguments) for item in fields(config)]
+
+        def verb(**values: Any) -> None:
+            extra = {parameter.name: values.pop(parameter.name) for parameter in own}
+            given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            function(config.of({name: value for name, value in given.items() if value is not None}), **extra)
+
+        parameters.sort(key=lambda parameter: parameter.kind == parameter.KEYWORD_ONLY)
+        own = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own]
+        verb.__signature__ = inspect.Signature([*parameters, *own])  # pyright: ignore[reportFunctionMemberAccess]
+        verb.__doc__, verb.__name__ = function.__doc__, function.__name__
+        return verb
+
+    return decorate
+
+
+def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
+    text, short = item.metadata["help"], item.metadata["short"]
+    if positional:
+        return inspect.Parameter(
+            item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[hint, typer.Argument(help=text)]
+        )
+    annotation = list[str] if item.name == "option" else hint
+    names = [flag(item.name), *([short] if short else [])]
+    default = list(item.default) if item.name == "option" else item.default
+    return inspect.Parameter(
+        item.name,
+        inspect.Parameter.KEYWORD_ONLY,
+        default=inspect.Parameter.empty if default is MISSING else default,
+        annotation=Annotated[annotation, typer.Option(*names, help=text)],
+    )
+
+
+@app.callback(invoke_without_command=True)
+def _version(version: Annotated[bool, typer.Option("--version", help="Print the version, and stop.")] = False) -> None:
+    """Choose the instruction data that teaches most, at a few per cent of what the influence function would cost."""
+    if version:
+        print(f"nncift {__version__}")
+        raise typer.Exit
+
+
+@app.command()
+@options_of(SelectConfig, "pool")
+def select(config: SelectConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Choose the subset of a pool that teaches most, and write it with its receipt into a run folder."""
+    if config.output is None:
+        config = replace(config, output=f"runs/{Path(config.pool.split('#')[0]).stem}-{config.influence.replace(':', '.')}")
+    _run(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+@options_of(LabelConfig, "pool")
+def label(config: LabelConfig, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Compute exact influences, nothing estimated, and write them as labels.npz."""
+    from nncift.pipeline import label as compute
+    from nncift.screen import Bars
+
+    config = replace(config, output=config.output or "labels.npz")
+    with Bars(hidden=quiet or as_json) as bars:
+        labels = compute(config, bars)
+    m, n = labels.shape
+    summary = {"labels": len(labels), "targets": m, "pool": n, "output": config.output}
+    print(json.dumps(summary) if as_json else f"{len(labels):,} of {m * n:,} influences in {config.output}")
+
+
+@app.command()
+def run(
+    recipe: Annotated[Path, typer.Argument(help="The recipe.yaml of a run folder.")],
+    output: Annotated[str | None, typer.Option("--output", "-o", help="Another run folder.")] = None,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Replay a recipe: in its own folder only what changed is computed, in another one everything."""
+    config = read_recipe(recipe)
+    _run(replace(config, output=output or str(recipe.parent)), dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+@app.command("list")
+def list_() -> None:
+    """List the influence functions, objectives and embedders by name."""
+    from nncift.screen import print_registry
+
+    print_registry()
+
+
+@app.command()
+def doctor(
+    model: Annotated[str | None, typer.Option("--model", "-m", help="Load this language model and say what it can do.")] = None,
+    show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Print one rendered example, its scored tokens marked.")] = False,
+    device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
+    dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
+) -> None:
+    """Say what is installed, where a model would run, and how its prompts look."""
+    from nncift.doctor import examine
+
+    for line in examine(model, show_prompt=show_prompt, device=device, dtype=dtype):
+        print(line)
+
+
+@app.command()
+def demo(
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the demo's data and run go.")] = Path("runs/demo"),
+    seed: Annotated[int, typer.Option(help="Seed of the generated data and of the run.")] = 0,
+) -> None:
+    """Run the whole method on a generated pool with real small models, and compare with random."""
+    from nncift.demo import run_demo
+    from nncift.screen import Bars
+
+    with Bars(hidden=False) as bars:
+        lines = run_demo(output, seed=seed, reporter=bars)
+    for line in lines:
+        print(line)
+
+
+def _run(config: SelectConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    from nncift.screen import Bars, summary_lines
+
+    with Bars(hidden=quiet or as_json) as bars:
+        if dry_run:
+            from nncift.plan import plan
+
+            planned = plan(config, bars)
+        else:
+            from nncift.pipeline import select as choose
+
+            picked = choose(config, bars)
+    if dry_run:
+        print(json.dumps(planned.record()) if as_json else "\n".join(planned.lines()))
+    elif as_json:
+        print(json.dumps(picked.summary()))
+    else:
+        print("\n".join(summary_lines(picked)))

@@ -56,7 +56,9 @@ def plain(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], queries: Seque
     return distances
 
 
-def ours(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query], ledger: Ledger) -> np.ndarray:
+def ours(
+    lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query], ledger: Ledger
+) -> np.ndarray:
     """What labelling runs."""
     return np.array([distance(scores) for scores in score_responses(lm, prefixes, queries, ledger=ledger)])
 
@@ -104,7 +106,10 @@ def main() -> None:
     assert typical <= TOLERANCE[lm.placement.dtype], f"distances differ by {typical:.2e} on average"
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for _ in range(options.repeats):
-        for name, run in (("plain", lambda: plain(lm, prefixes, queries)), ("ours", lambda: ours(lm, prefixes, queries, Ledger()))):
+        for name, run in (
+            ("plain", lambda: plain(lm, prefixes, queries)),
+            ("ours", lambda: ours(lm, prefixes, queries, Ledger())),
+        ):
             started = time.perf_counter()
             run()
             seconds[name].append(time.perf_counter() - started)

@@ -22,7 +22,9 @@ def shared_data() -> Path:
 
 
 @pytest.fixture(autouse=True)
-def own_cache(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> None:
+def own_cache(
+    tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> None:
     """Tests leave the user's cache alone; those on real models keep it, because unpacking a model takes a minute."""
     if request.node.get_closest_marker("real") is None:
         monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path_factory.mktemp("cache")))

@@ -64,4 +64,11 @@ def toy_model(kind: str = "llama", *, seed: int = 0) -> Any:
 def toy_lm(kind: str = "llama", *, batch_tokens: int = 256, max_length: int = 1024, seed: int = 0) -> LanguageModel:
     """A toy model behind the same seam as a real one, in float32 on the CPU."""
     placement = Placement("cpu", "float32", "a test", batch_tokens)
-    return prepare(f"toy-{kind}", toy_model(kind, seed=seed), toy_tokenizer(), placement, fingerprint=f"{kind}{seed}", max_length=max_length)
+    return prepare(
+        f"toy-{kind}",
+        toy_model(kind, seed=seed),
+        toy_tokenizer(),
+        placement,
+        fingerprint=f"{kind}{seed}",
+        max_length=max_length,
+    )

@@ -21,7 +21,12 @@ Rows = str | Path | Iterable[Mapping[str, Any]]
 
 
 def select(
-    pool: Rows, *, target: Rows | None = None, existing: Rows | None = None, budget: int | float | str = "10%", **options: Any
+    pool: Rows,
+    *,
+    target: Rows | None = None,
+    existing: Rows | None = None,
+    budget: int | float | str = "10%",
+    **options: Any,
 ) -> Selection:
     """Chooses the subset of a pool that teaches most.
 

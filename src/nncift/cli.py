@@ -63,7 +63,11 @@ def options_of(config: type, *arguments: str) -> Callable[[Callable[..., None]],
 
     def decorate(function: Callable[..., None]) -> Callable[..., None]:
         hints = get_type_hints(config)
-        own = [parameter for name, parameter in inspect.signature(function, eval_str=True).parameters.items() if name != "config"]
+        own = [
+            parameter
+            for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
+            if name != "config"
+        ]
         parameters = [_parameter(item, hints[item.name], item.name in arguments) for item in fields(config)]
 
         def verb(**values: Any) -> None:
@@ -110,7 +114,9 @@ def _version(version: Annotated[bool, typer.Option("--version", help="Print the 
 def select(config: SelectConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Choose the subset of a pool that teaches most, and write it with its receipt into a run folder."""
     if config.output is None:
-        config = replace(config, output=f"runs/{Path(config.pool.split('#')[0]).stem}-{config.influence.replace(':', '.')}")
+        config = replace(
+            config, output=f"runs/{Path(config.pool.split('#')[0]).stem}-{config.influence.replace(':', '.')}"
+        )
     _run(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
@@ -152,8 +158,12 @@ def list_() -> None:
 
 @app.command()
 def doctor(
-    model: Annotated[str | None, typer.Option("--model", "-m", help="Load this language model and say what it can do.")] = None,
-    show_prompt: Annotated[bool, typer.Option("--show-prompt", help="Print one rendered example, its scored tokens marked.")] = False,
+    model: Annotated[
+        str | None, typer.Option("--model", "-m", help="Load this language model and say what it can do.")
+    ] = None,
+    show_prompt: Annotated[
+        bool, typer.Option("--show-prompt", help="Print one rendered example, its scored tokens marked.")
+    ] = False,
     device: Annotated[str, typer.Option(help="auto, cpu, cuda, cuda:N or mps.")] = "auto",
     dtype: Annotated[str, typer.Option(help="auto, bfloat16, float16 or float32.")] = "auto",
 ) -> None:
@@ -166,7 +176,9 @@ def doctor(
 
 @app.command()
 def demo(
-    output: Annotated[Path, typer.Option("--output", "-o", help="Where the demo's data and run go.")] = Path("runs/demo"),
+    output: Annotated[Path, typer.Option("--output", "-o", help="Where the demo's data and run go.")] = Path(
+        "runs/demo"
+    ),
     seed: Annotated[int, typer.Option(help="Seed of the generated data and of the run.")] = 0,
 ) -> None:
     """Run the whole method on a generated pool with real small models, and compare with random."""
@@ -182,18 +194,16 @@ def demo(
 def _run(config: SelectConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     from nncift.screen import Bars, summary_lines
 
-    with Bars(hidden=quiet or as_json) as bars:
-        if dry_run:
-            from nncift.plan import plan
-
-            planned = plan(config, bars)
-        else:
-            from nncift.pipeline import select as choose
-
-            picked = choose(config, bars)
+    bars = Bars(hidden=quiet or as_json)
     if dry_run:
+        from nncift.plan import plan
+
+        with bars:
+            planned = plan(config, bars)
         print(json.dumps(planned.record()) if as_json else "\n".join(planned.lines()))
-    elif as_json:
-        print(json.dumps(picked.summary()))
-    else:
-        print("\n".join(summary_lines(picked)))
+        return
+    from nncift.pipeline import select as choose
+
+    with bars:
+        picked = choose(config, bars)
+    print(json.dumps(picked.summary()) if as_json else "\n".join(summary_lines(picked)))

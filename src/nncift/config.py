@@ -27,12 +27,18 @@ class _TeacherOptions:
     """What labelling and selecting have in common. Abstract: only `LabelConfig` and `SelectConfig` are ever made."""
 
     pool: str = setting("Candidates: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
-    target: str | None = setting("Rows the subset should help with; without them the pool is its own target.", None, short="-t")
+    target: str | None = setting(
+        "Rows the subset should help with; without them the pool is its own target.", None, short="-t"
+    )
     influence: str = setting("Influence function (see `nncift list`), or module:Class.", "delift", short="-i")
     option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
     model: str | None = setting("Language model: hub id, folder, .gguf file, or gemma-3-270m.", None, short="-m")
-    embedder: str | None = setting("Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e")
-    labels: str = setting("Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto.", "auto")
+    embedder: str | None = setting(
+        "Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e"
+    )
+    labels: str = setting(
+        "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto.", "auto"
+    )
     format: str = setting("Row layout of the pool: auto, alpaca, sharegpt, messages, prompt-completion, text.", "auto")
     target_format: str = setting("Row layout of the target.", "auto")
     device: str = setting("auto, cpu, cuda, cuda:N or mps.", "auto")
@@ -93,7 +99,9 @@ class SelectConfig(_TeacherOptions):
     """Options of `nncift select`."""
 
     budget: str = setting("Rows to choose: a number, or a percentage of the usable rows.", "10%", short="-b")
-    existing: str | None = setting("Rows the model already knows (continual learning); what they cover is not chosen again.", None)
+    existing: str | None = setting(
+        "Rows the model already knows (continual learning); what they cover is not chosen again.", None
+    )
     existing_format: str = setting("Row layout of the existing rows.", "auto")
     objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
     task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)

@@ -55,7 +55,9 @@ def _table(picked: Selection, files: DemoFiles, seed: int) -> list[str]:
     for name, mask in (("rows of the target's skills", wanted), ("corrupted rows", spoilt)):
         shares = [mask[draw].mean() for draw in draws]
         low, high = np.quantile(shares, [0.05, 0.95])
-        lines.append(f"{name:<28}{mask[picked.picks.order].mean():>8.0%}{np.mean(shares):>10.0%} ({low:.0%} to {high:.0%})")
+        lines.append(
+            f"{name:<28}{mask[picked.picks.order].mean():>8.0%}{np.mean(shares):>10.0%} ({low:.0%} to {high:.0%})"
+        )
     return [*lines, ""]
 
 
@@ -64,6 +66,7 @@ def _closing(picked: Selection) -> list[str]:
     assert picked.fidelity is not None
     return [
         picked.fidelity["sentence"],
-        f"{total['lm_sequences']:,} language-model calls where exact influences take {exact['lm_sequences']:,} ({exact['share']:.1%}).",
+        f"{total['lm_sequences']:,} language-model calls where exact influences take {exact['lm_sequences']:,} "
+        f"({exact['share']:.1%}).",
         f"{len(picked)} of {len(picked.pool)} rows in {picked.subset}",
     ]

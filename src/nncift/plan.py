@@ -68,7 +68,9 @@ class Plan:
             lines.append(f"Exact influences: {self.labels:,}.")
         if self.exact_lm_calls:
             share = self.lm_calls / self.exact_lm_calls
-            lines.append(f"Language-model calls: {self.lm_calls:,} of {self.exact_lm_calls:,} for every pair ({share:.2%}).")
+            lines.append(
+                f"Language-model calls: {self.lm_calls:,} of {self.exact_lm_calls:,} for every pair ({share:.2%})."
+            )
         lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {self.kernel_bytes / 1e6:,.1f} MB.")
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
         lines.append(f"Time: about {_time(sum(self.seconds.values()))}" + (f" ({parts})." if parts else "."))

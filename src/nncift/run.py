@@ -78,12 +78,16 @@ class RunFolder:
             path.mkdir(parents=True, exist_ok=True)
             self._lock: TextIO | None = (path / ".lock").open("a+", encoding="utf-8")
         except OSError as error:
-            raise RunError(f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o.") from error
+            raise RunError(
+                f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
+            ) from error
         try:
             fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as error:
             self._lock.close()
-            raise RunError(f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o.") from error
+            raise RunError(
+                f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
+            ) from error
         for leftover in path.rglob("*.part"):
             leftover.unlink()
         self.records = self._read_records()

@@ -38,7 +38,9 @@ class Bars:
         self.progress.start()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         self.progress.stop()
 
     def begin(self, stage: str, total: int, unit: str) -> None:
@@ -87,10 +89,14 @@ def summary_lines(picked: Selection) -> list[str]:
     exact = facts["costs"]["exact"]
     if exact:
         spent = facts["costs"]["total"]["lm_sequences"]
-        lines.append(f"{spent:,} language-model calls where exact influences take {exact['lm_sequences']:,} ({exact['share']:.2%}).")
+        lines.append(
+            f"{spent:,} language-model calls where exact influences take {exact['lm_sequences']:,} ({exact['share']:.2%})."
+        )
     seconds = ", ".join(f"{name} {costs['seconds']:,.1f} s" for name, costs in facts["costs"]["stages"].items())
     lines.append(f"Time by stage: {seconds}.")
-    lines.append(f"{facts['rows']:,} of {facts['of']:,} rows ({facts['objective']}: {facts['why']}) in {facts['subset']}")
+    lines.append(
+        f"{facts['rows']:,} of {facts['of']:,} rows ({facts['objective']}: {facts['why']}) in {facts['subset']}"
+    )
     return lines
 
 

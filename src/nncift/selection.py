@@ -138,7 +138,6 @@ class Selection:
         export_rows(self.examples, path, trainer=trainer)
         return path
 
-
     def summary(self) -> dict[str, Any]:
         """The run in plain values: what `nncift select --json` prints."""
         return {

@@ -43,7 +43,7 @@ def complaint_about(node: ast.AST, name: str) -> str | None:
             return "nothing is pickled (torch.save pickles): use safetensors"
         case ast.keyword(arg="allow_pickle", value=value) if not is_false(value):
             return "nothing is unpickled"
-        case ast.keyword(arg="trust_remote_code", value=value) if not is_false(value):
+        case ast.keyword(arg="trust_remote_code", value=ast.Constant(value=True)):
             return "no code of a stranger is run"
         case ast.ExceptHandler(type=None):
             return "a bare except"
@@ -90,7 +90,7 @@ def test_nothing_tracked_names_a_machine() -> None:
         ("def f():\n    from joblib.numpy_pickle import dump", "nothing is pickled"),
         ("torch.save(x, y)", "torch.save pickles"),
         ("np.load(x, allow_pickle=True)", "nothing is unpickled"),
-        ("load(x, trust_remote_code=flag)", "no code of a stranger"),
+        ("load(x, trust_remote_code=True)", "no code of a stranger"),
         ("try:\n    pass\nexcept:\n    pass", "a bare except"),
         ("print(1)", "the library logs"),
         ("\n" * LONGEST + "x = 1", "351 lines"),
@@ -108,7 +108,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, text: str, complaint: str) -> 
     [
         ("cli.py", "print(1)"),
         ("report/page.py", "print(1)"),
-        ("a.py", "np.load(x, allow_pickle=False)\nload(x, trust_remote_code=False)\nnp.save(x, y)\nself.print(1)"),
+        ("a.py", "np.load(x, allow_pickle=False)\nload(x, trust_remote_code=False)\nload(x, trust_remote_code=asked)\nnp.save(x, y)\nself.print(1)"),
         ("a.py", "try:\n    pass\nexcept Exception:\n    pass" + "\n" * (LONGEST - 4)),
     ],
 )

@@ -12,12 +12,13 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "nncift"
 
-FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "cachedir")
+FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "cachedir", "progress")
 """The ground floor, whose files may use one another."""
 
 ORDER = (
     *("data", "lm", "embed", "influence", "estimator", "kernel", "objective", "evaluation"),
-    *("run", "plan", "scale", "pipeline", "experiment", "report", "__init__", "cli", "__main__"),
+    *("selection", "run", "scale", "pipeline", "plan", "experiment", "report", "api", "doctor", "demo", "__init__"),
+    *("screen", "cli", "__main__"),
 )
 """Each room may use the foundations and what stands before it; `__init__` is the package's own front door."""
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import logging
-from hashlib import sha256
 from typing import Any, Protocol
 
 from nncift.data.rows import Example
@@ -42,11 +41,6 @@ class Template(Protocol):
     @property
     def special(self) -> bool: ...
 
-    @property
-    def fingerprint(self) -> str:
-        """Hash of the wording; goes into the keys of everything scored with it."""
-        ...
-
     def prefix(self, example: Example | None) -> str:
         """What stands before the query: the instruction, and the example if there is one."""
         ...
@@ -68,10 +62,6 @@ class PlainTemplate:
 
     name = "plain"
     special = False
-
-    @property
-    def fingerprint(self) -> str:
-        return _hash(self.name, _ALONE, _GUIDED, _QUERY)
 
     def prefix(self, example: Example | None) -> str:
         return _prefix(example)
@@ -103,14 +93,12 @@ class ChatTemplate:
         try:
             text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         except Exception as error:  # a template is a program and raises what it likes
-            raise ConfigError(f"the chat template fails on a single user message: {error}. Use template 'plain'.") from error
+            raise ConfigError(
+                f"the chat template fails on a single user message: {error}. Use template 'plain'."
+            ) from error
         if not isinstance(text, str) or text.count(_SENTINEL) != 1:
             raise ConfigError("the chat template does not pass a user message through unchanged. Use template 'plain'.")
         self._before, _, self._after = text.partition(_SENTINEL)
-
-    @property
-    def fingerprint(self) -> str:
-        return _hash(self.name, _ALONE, _GUIDED, _QUERY, self._before, self._after)
 
     def prefix(self, example: Example | None) -> str:
         return self._before + _prefix(example)
@@ -158,11 +146,3 @@ def _prefix(example: Example | None) -> str:
         return _ALONE + _QUERY
     shown = f"{example.prompt}\n{example.response}" if _has_prompt(example) else example.response
     return f"{_GUIDED}{shown}{_TAIL}"
-
-
-def _hash(*wording: str) -> str:
-    digest = sha256()
-    for part in wording:
-        data = part.encode("utf-8", "surrogatepass")
-        digest.update(len(data).to_bytes(8, "big") + data)
-    return digest.hexdigest()

@@ -51,7 +51,9 @@ class Delift:
     def start(self, context: Context) -> DeliftSession:
         """Chooses the template; nothing is tokenised yet."""
         if context.lm is None:
-            raise ConfigError("the influence `delift` needs a language model: add `--model`, for example `--model gemma-3-270m`.")
+            raise ConfigError(
+                "the influence `delift` needs a language model: add `--model`, for example `--model gemma-3-270m`."
+            )
         return DeliftSession(context, context.lm, choose_template(context.lm.tokenizer, self.template), self.kernel)
 
 

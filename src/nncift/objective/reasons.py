@@ -33,7 +33,9 @@ def explain(problem: CoverageProblem, ranking: Ranking, rows: Sequence[str], mer
         helped = int((better > 0).sum())
         if helped and gain > 0:
             most = int(better.argmax())
-            sentences.append(f"best so far for {helped} of {len(better)} rows, most for {rows[most]!r} (+{better[most]:.4g})")
+            sentences.append(
+                f"best so far for {helped} of {len(better)} rows, most for {rows[most]!r} (+{better[most]:.4g})"
+            )
         elif gain > 0:
             sentences.append(f"helps by itself (+{gain:.4g})")
         else:

@@ -58,7 +58,9 @@ class Axes:
         for axis in (self.rows, self.columns):
             digest.update(f"{len(axis)}\n".encode())
             for example in axis:
-                digest.update(f"{len(example.id)} {example.id} {example.content_key}\n".encode("utf-8", "surrogatepass"))
+                digest.update(
+                    f"{len(example.id)} {example.id} {example.content_key}\n".encode("utf-8", "surrogatepass")
+                )
         return digest.hexdigest()
 
 
@@ -117,5 +119,7 @@ def parse_budget(text: str, n: int) -> int:
 
 def describe_rejected(pools: Sequence[tuple[str, Pool]]) -> str | None:
     """One sentence on the rows that cannot be used, or None where all can."""
-    parts = [f"{len(pool.rejected)} of {len(pool) + len(pool.rejected)} {role} rows" for role, pool in pools if pool.rejected]
+    parts = [
+        f"{len(pool.rejected)} of {len(pool) + len(pool.rejected)} {role} rows" for role, pool in pools if pool.rejected
+    ]
     return f"{' and '.join(parts)} cannot be used; see rejected.jsonl for the reasons" if parts else None

@@ -107,9 +107,13 @@ class _Journal:
         size = max(BLOCK, -(-len(i) // 4000))
         self.blocks = dict(_cut(j, size))
         count = len(self.targets)
-        self.heads = {f"prepared-{k:06d}.npz": slice(s, min(s + size, count)) for k, s in enumerate(range(0, count, size))}
+        self.heads = {
+            f"prepared-{k:06d}.npz": slice(s, min(s + size, count)) for k, s in enumerate(range(0, count, size))
+        }
         key = json.dumps(labelling.meta, sort_keys=True)
-        if self.place.is_dir() and (not (self.place / "key.json").is_file() or (self.place / "key.json").read_text() != key):
+        if self.place.is_dir() and (
+            not (self.place / "key.json").is_file() or (self.place / "key.json").read_text() != key
+        ):
             shutil.rmtree(self.place)
         if not (self.place / "key.json").is_file():
             with folder.atomic("labels/key.json") as part:

@@ -96,19 +96,33 @@ class _Road:
             assert labels is not None
             estimator, fidelity = self._estimate(labels)
         ranker = self._ranker(config, labels, estimator)
-        record = self.folder.stage("select", self._select_depends(config), lambda done: self._choose(done, ranker, labels))
+        record = self.folder.stage(
+            "select", self._select_depends(config), lambda done: self._choose(done, ranker, labels)
+        )
         picks = self._read_picks(record)
         costs = self._costs()
         self.folder.write_json("costs.json", costs)
-        notes = {kind: text for stage in self.folder.records.values() for kind, text in stage.notes.items()} | self.notes
+        notes = {
+            kind: text for stage in self.folder.records.values() for kind, text in stage.notes.items()
+        } | self.notes
         self.folder.write_json(
-            "done.json", {"rows": len(picks.order), "of": len(self.setup.pool), "subset": self._subset_name(), "notes": notes}
+            "done.json",
+            {"rows": len(picks.order), "of": len(self.setup.pool), "subset": self._subset_name(), "notes": notes},
         )
         objective = self.setup.objective
         assert objective is not None
         subset = self.folder.path / self._subset_name()
         return Selection(
-            self.setup.pool, picks, objective.name, fidelity, costs, record.facts, notes, subset, self.folder.path, ranker
+            self.setup.pool,
+            picks,
+            objective.name,
+            fidelity,
+            costs,
+            record.facts,
+            notes,
+            subset,
+            self.folder.path,
+            ranker,
         )
 
     def labels(self) -> Labels:
@@ -146,12 +160,16 @@ class _Road:
         twins = int((axes.masked[:, 0] < axes.m).sum()) - (axes.m if axes.own_target else 0)
         if twins > 0:
             where = "another pool row" if axes.own_target else "a target row"
-            log.warning("%s", sentence := f"{twins:,} pairs have a pool row with the text of {where}; they get no label")
+            log.warning(
+                "%s", sentence := f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
+            )
             self.notes["same-text"] = sentence
         placement = self.models.placement
         self.folder.write_json(
             "environment.json",
-            environment({"device": placement.device, "dtype": placement.dtype, "cpu": describe_cpu(), "seed": config.seed}),
+            environment(
+                {"device": placement.device, "dtype": placement.dtype, "cpu": describe_cpu(), "seed": config.seed}
+            ),
         )
 
     def _from_session(self) -> bool:
@@ -159,7 +177,11 @@ class _Road:
         return self.setup.influence.free and self.setup.exact
 
     def _embeddings(self) -> Embeddings:
-        depends = {"code": _CODE["embed"], "rows": self.setup.axes.fingerprint, "embedder": self.models.embedder.fingerprint}
+        depends = {
+            "code": _CODE["embed"],
+            "rows": self.setup.axes.fingerprint,
+            "embedder": self.models.embedder.fingerprint,
+        }
         files = ("embeddings/rows.npy", "embeddings/columns.npy")
 
         def work(done: Work) -> None:
@@ -242,7 +264,14 @@ class _Road:
             for rank, (row, position, gain, reason) in enumerate(
                 zip(chosen, picks.order, picks.gains, picks.reasons, strict=True), start=1
             ):
-                entry = {"rank": rank, "id": row.id, "row": row.number, "line": row.line, "gain": float(gain), "reason": reason}
+                entry = {
+                    "rank": rank,
+                    "id": row.id,
+                    "row": row.number,
+                    "line": row.line,
+                    "gain": float(gain),
+                    "reason": reason,
+                }
                 stream.write(json.dumps(entry | {"position": int(position)}, ensure_ascii=True, allow_nan=False) + "\n")
         with self.folder.atomic(self._subset_name()) as part:
             write_rows(setup.pool, source_positions(setup.pool, picks.order), part)
@@ -255,7 +284,9 @@ class _Road:
             done.facts["picks_with_labels"] = float(had[picks.order].mean())
             done.facts["rows_with_labels"] = float(had.mean())
         if picks.positive < len(picks.order):
-            done.note("gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain; {picks.rest_rule}")
+            done.note(
+                "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain; {picks.rest_rule}"
+            )
         self.reporter.end(f"{picks.positive:,} of {len(picks.order):,} picks with positive gain")
 
     def _select_depends(self, config: SelectConfig) -> dict[str, Any]:
@@ -296,8 +327,10 @@ class _Road:
         """Counters and seconds by stage, their sum, and the calls that every exact influence would have taken."""
         used = {*self._used(), "select"}
         stages = {name: record.costs for name, record in self.folder.records.items() if name in used}
-        total = {key: sum(costs[key] for costs in stages.values()) for key in next(iter(stages.values()))}
-        exact = None
+        total: dict[str, float] = {
+            key: sum(costs[key] for costs in stages.values()) for key in next(iter(stages.values()))
+        }
+        exact: dict[str, float] | None = None
         if self.setup.influence.needs_model:
             rows, columns = kernel_shape(self.setup.axes)
             pairs = rows * columns - len(self.setup.axes.masked)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 from dataclasses import dataclass, fields
-from typing import Any, Literal, get_args, get_type_hints
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
@@ -12,6 +12,7 @@ from nncift import registry
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
+from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
 from nncift.estimator.design import LabelBudget, pairs_to_label, parse_labels
 from nncift.influence.base import Influence
@@ -55,9 +56,13 @@ class Setup:
         """Whether no estimator is needed: every pair is labelled, or the influence is free."""
         return self.labels.kind == "all"
 
-    def pools(self) -> list[tuple[Literal["pool", "target", "existing"], Pool]]:
+    def pools(self) -> list[tuple[Role, Pool]]:
         """The pools that there are, with their roles."""
-        every = (("pool", self.pool), ("target", self.target), ("existing", self.existing))
+        every: tuple[tuple[Role, Pool | None], ...] = (
+            ("pool", self.pool),
+            ("target", self.target),
+            ("existing", self.existing),
+        )
         return [(role, pool) for role, pool in every if pool is not None]
 
     def pairs(self) -> Pairs:
@@ -158,7 +163,9 @@ def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Object
             "Use --objective top-mean, or leave --objective and --task out."
         )
     if config.existing is not None and not objective.needs_existing:
-        raise ConfigError(f"--existing is given, but the objective `{name}` does not use it. Use --objective flcg, or leave it out.")
+        raise ConfigError(
+            f"--existing is given, but the objective `{name}` does not use it. Use --objective flcg, or leave it out."
+        )
     return objective, why
 
 

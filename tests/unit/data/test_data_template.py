@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from nncift.data.rows import Example, Turn
-from nncift.data.template import ChatTemplate, PlainTemplate, Rendered, choose_template
+from nncift.data.template import ChatTemplate, PlainTemplate, choose_template
 from nncift.errors import ConfigError
 
 
@@ -46,34 +46,28 @@ class Tokenizer:
 
 def test_plain_wording_is_exact() -> None:
     template = PlainTemplate()
-    assert template.render(TARGET, None) == Rendered(ALONE, "2 + 2?\n", "4", special=False)
-    assert template.render(TARGET, SHOWN) == Rendered(GUIDED, "2 + 2?\n", "4", special=False)
+    assert (template.prefix(None), template.query(TARGET)) == (ALONE, "2 + 2?\n")
+    assert template.prefix(SHOWN) == GUIDED
+    assert not template.special
 
 
 def test_a_row_without_prompt_has_an_empty_query() -> None:
-    assert PlainTemplate().render(BARE, None) == Rendered(ALONE, "", "only text", special=False)
+    assert PlainTemplate().query(BARE) == ""
     assert PlainTemplate().prefix(BARE).endswith("Example:\nonly text\n\n\nQuery:\n")
 
 
 def test_chat_wording_is_the_plain_one_inside_one_user_message() -> None:
     template = ChatTemplate(Tokenizer())
-    assert template.render(TARGET, SHOWN) == Rendered(
-        f"<s>[user]\n{GUIDED}", "2 + 2?<end>\n[assistant]\n", "4", special=True
-    )
-    assert template.render(TARGET, None).prefix == f"<s>[user]\n{ALONE}"
+    assert (template.prefix(SHOWN), template.query(TARGET)) == (f"<s>[user]\n{GUIDED}", "2 + 2?<end>\n[assistant]\n")
+    assert template.prefix(None) == f"<s>[user]\n{ALONE}"
+    assert template.special
 
 
 @pytest.mark.parametrize("template", [PlainTemplate(), ChatTemplate(Tokenizer())])
-def test_render_is_its_parts(template: PlainTemplate | ChatTemplate) -> None:
-    whole = template.render(TARGET, SHOWN)
-    assert (whole.prefix, whole.query, whole.response) == (template.prefix(SHOWN), template.query(TARGET), "4")
-
-
-def test_fingerprints_follow_the_wording() -> None:
-    other = ChatTemplate(Tokenizer(text="({})"))
-    prints = {PlainTemplate().fingerprint, ChatTemplate(Tokenizer()).fingerprint, other.fingerprint}
-    assert len(prints) == 3
-    assert ChatTemplate(Tokenizer()).fingerprint == ChatTemplate(Tokenizer()).fingerprint
+@pytest.mark.parametrize("shown", [SHOWN, BARE])
+def test_the_span_is_the_example(template: PlainTemplate | ChatTemplate, shown: Example) -> None:
+    start, end = template.example_span(shown)
+    assert template.prefix(shown)[start:end] == ("1 + 1?\n2" if shown is SHOWN else "only text")
 
 
 def test_auto_prefers_the_chat_template() -> None:

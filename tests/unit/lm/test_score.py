@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import pytest
 import torch
-from toys import WORDS, toy_lm
 
 from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import score_responses
 from nncift.lm.tokens import Prefix, Query, join
+from toys import WORDS, toy_lm
 
 KINDS = ("llama", "gemma3", "gpt2")
 
@@ -52,8 +52,14 @@ def test_fallbacks_give_the_same(kind: str) -> None:
     lm = toy_lm(kind)
     prefixes, queries = _pairs()
     best = np.concatenate(score_responses(lm, prefixes, queries, ledger=Ledger()))
-    for slower in (replace(lm, shares_prefixes=False), replace(lm, head=None), replace(lm, head=None, shares_prefixes=False)):
-        np.testing.assert_allclose(np.concatenate(score_responses(slower, prefixes, queries, ledger=Ledger())), best, atol=1e-4)
+    for slower in (
+        replace(lm, shares_prefixes=False),
+        replace(lm, head=None),
+        replace(lm, head=None, shares_prefixes=False),
+    ):
+        np.testing.assert_allclose(
+            np.concatenate(score_responses(slower, prefixes, queries, ledger=Ledger())), best, atol=1e-4
+        )
 
 
 def test_order_and_company_do_not_matter() -> None:

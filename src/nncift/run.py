@@ -125,10 +125,13 @@ class RunFolder:
         self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
         return self.records[name]
 
-    def is_done(self, name: str, depends: dict[str, Any]) -> bool:
-        """Whether `stage` would find its work done."""
-        record = self.records.get(name)
-        return record is not None and record.key == content_key(depends) and self._whole(name, record)
+    def forget_all_but(self, names: set[str]) -> None:
+        """Drops stages that this run does not go through, with their artefacts: a folder tells of one run only."""
+        kept = {file for name in names for file in self.records[name].files}
+        for name in [name for name in self.records if name not in names]:
+            for file in set(self.records.pop(name).files) - kept:
+                (self.path / file).unlink(missing_ok=True)
+        self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes one JSON file atomically, keys in the given order."""

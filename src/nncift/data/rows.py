@@ -117,6 +117,15 @@ class Pool:
             digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    @cached_property
+    def raw_fingerprint(self) -> str:
+        """Hash of the rows exactly as they came, in their order: what a written subset depends on."""
+        digest = sha256()
+        for example in self.examples:
+            data = example.raw if isinstance(example.raw, bytes) else repr(example.raw).encode("utf-8", "surrogatepass")
+            digest.update(f"{example.number} {len(data)} ".encode() + data)
+        return digest.hexdigest()
+
     def by_id(self) -> Pool:
         """The same rows sorted by id: the order in which all is sampled, batched and tied, so that a shuffled file
         gives the same subset."""

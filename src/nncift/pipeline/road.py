@@ -152,7 +152,10 @@ class _Road:
             write_recipe(resolved(config), part)
         receipt.write_rejects(self.folder, self.setup)
         placement = self.models.placement
-        machine = {"device": placement.device, "dtype": placement.dtype, "cpu": describe_cpu(), "seed": config.seed}
+        machine = asdict(placement) | {"cpu": describe_cpu(), "seed": config.seed}
+        rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in self.setup.pools())
+        self.reporter.begin("read", 0, "")
+        self.reporter.end(rows)
         self.folder.write_json("environment.json", environment(machine))
         return notes
 

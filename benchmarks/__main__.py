@@ -60,8 +60,8 @@ def page(labels: dict[str, Any], fill: dict[str, Any], rows: str) -> str:
         "",
         "## Filling a kernel",
         "",
-        f"{fill['n']:,} candidates × {fill['m']:,} targets, 1,024-dimensional embeddings, 100 hidden units; median of five runs. "
-        f"Compiling takes {fill['compile_seconds']:.1f} s once per machine and is not counted.",
+        f"{fill['n']:,} candidates × {fill['m']:,} targets, 1,024-dimensional embeddings, 100 hidden units; median of five "
+        f"runs. Compiling takes {fill['compile_seconds']:.1f} s once per machine and is not counted.",
         "",
         "| path | threads | pairs/s | whole kernel |",
         "|---|--:|--:|--:|",

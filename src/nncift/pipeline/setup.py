@@ -136,7 +136,7 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
         ConfigError: it is unknown, is no influence, or has no such option or value.
     """
     cls = registry.load("influence", config.influence)
-    if not (isinstance(cls, type) and is_dataclass(cls) and hasattr(cls, "start")):
+    if not _is_influence(cls):
         raise ConfigError(
             f"{config.influence!r} is no influence: it must be a dataclass with the attributes of "
             "nncift.influence.base.Influence and a method `start`."
@@ -150,6 +150,10 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
             raise ConfigError(f"the influence `{config.influence}` has no option {name!r}. {hint}")
         values[name] = _parse(text, hints[name], f"--option {name}")
     return cls(**values)
+
+
+def _is_influence(found: Any) -> bool:
+    return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
 
 
 def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective, str]:

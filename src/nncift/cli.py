@@ -34,9 +34,10 @@ def main() -> None:
     except NnciftError as error:
         print(f"nncift: {error}", file=sys.stderr)
         sys.exit(2)
-    except KeyboardInterrupt:
-        print("nncift: interrupted; the same command continues where it stopped", file=sys.stderr)
-        sys.exit(130)
+    except SystemExit as end:
+        if end.code == 130:  # what Typer silently makes of an interrupt
+            print("nncift: interrupted; the same command continues where it stopped", file=sys.stderr)
+        raise
 
 
 class _Warnings(logging.Handler):

@@ -74,20 +74,7 @@ class RunFolder:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            self._lock: TextIO | None = (path / ".lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
-            ) from error
-        try:
-            fcntl.flock(self._lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as error:
-            self._lock.close()
-            raise RunError(
-                f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
-            ) from error
+        self._lock: TextIO | None = _locked(path)
         for leftover in path.rglob("*.part"):
             leftover.unlink()
         self.records = self._read_records()
@@ -95,10 +82,10 @@ class RunFolder:
     def close(self) -> None:
         """Gives the folder free."""
         if self._lock is not None:
-            self._lock.close()
-            self._lock = None
             with suppress(FileNotFoundError):
                 (self.path / ".lock").unlink()
+            self._lock.close()
+            self._lock = None
 
     def stage(self, name: str, depends: dict[str, Any], work: Callable[[Work], None]) -> StageRecord:
         """Runs `work` unless the stage was done with the same dependencies and its artefacts are whole.
@@ -167,6 +154,30 @@ class RunFolder:
         except (ValueError, TypeError, AttributeError) as error:
             log.warning("%s is damaged (%s); every stage is computed again", path, error)
             return {}
+
+
+def _locked(path: Path) -> TextIO:
+    """The lock file of a folder, held."""
+    while True:
+        try:
+            path.mkdir(parents=True, exist_ok=True)
+            lock = (path / ".lock").open("a+", encoding="utf-8")
+        except OSError as error:
+            raise RunError(
+                f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
+            ) from error
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            if os.path.samestat(os.fstat(lock.fileno()), (path / ".lock").stat()):
+                return lock
+        except FileNotFoundError:
+            pass
+        except OSError as error:
+            lock.close()
+            raise RunError(
+                f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
+            ) from error
+        lock.close()  # its owner removed it between the two steps: what is locked is no longer the folder's lock
 
 
 def content_key(depends: dict[str, Any]) -> str:

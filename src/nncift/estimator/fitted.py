@@ -29,7 +29,7 @@ class Factors:
         target: float32 [m, h], what each target row adds, the first layer's bias included.
         weights: float32 [h], the second layer.
         bias: the second layer's bias, in standardised label units.
-        scale: standard deviation of the labels it was trained on (1 where they were constant).
+        scale: standard deviation of the labels it was trained on (0 where they were constant: all is `offset`).
         offset: mean of the labels it was trained on.
     """
 
@@ -47,7 +47,7 @@ class FittedEstimator:
 
     Attributes:
         network: pairwise or pointwise, on the CPU.
-        scale: standard deviation of the training labels (1 where they were constant).
+        scale: standard deviation of the training labels (0 where they were constant: all is `offset`).
         offset: mean of the training labels.
         embedder: fingerprint of the embedder whose space it lives in; None where the caller gave none.
         epochs: epochs that its weights have seen.

@@ -266,11 +266,11 @@ def _draw(size: int, count: int, generator: torch.Generator) -> Int[ndarray, "c"
 
 
 def _scale(y: Float[ndarray, "L"]) -> tuple[float, float]:
-    """Standard deviation and mean of the labels, in float64."""
+    """Standard deviation and mean of the labels, in float64; 0 where they are all alike, which silences the network."""
     values = y.astype(np.float64)
     if np.ptp(values) == 0:
         logger.warning("all %d labels are %g: the estimator can only learn that number", len(values), values[0])
-        return 1.0, float(values[0])
+        return 0.0, float(values[0])
     return float(values.std()), float(values.mean())
 
 
@@ -286,7 +286,7 @@ def _task(labels: Labels, e_target: Float[ndarray, "m d"] | None, e_pool: Float[
 
 
 def _standardised(task: _Task, scale: float, offset: float) -> _Task:
-    return replace(task, y=((task.y - offset) / scale).float())
+    return replace(task, y=((task.y - offset) / (scale or 1.0)).float())
 
 
 def _check_rows(labels: Labels, e_target: ndarray | None, e_pool: ndarray) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
@@ -133,9 +133,14 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
     """The teacher with its options.
 
     Raises:
-        ConfigError: it is unknown, or has no such option or value.
+        ConfigError: it is unknown, is no influence, or has no such option or value.
     """
     cls = registry.load("influence", config.influence)
+    if not _is_influence(cls):
+        raise ConfigError(
+            f"{config.influence!r} is no influence: it must be a dataclass with the attributes of "
+            "nncift.influence.base.Influence and a method `start`."
+        )
     hints = get_type_hints(cls)
     known = tuple(item.name for item in fields(cls))
     values: dict[str, Any] = {}
@@ -145,6 +150,10 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
             raise ConfigError(f"the influence `{config.influence}` has no option {name!r}. {hint}")
         values[name] = _parse(text, hints[name], f"--option {name}")
     return cls(**values)
+
+
+def _is_influence(found: Any) -> bool:
+    return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
 
 
 def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective, str]:

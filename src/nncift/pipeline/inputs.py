@@ -43,8 +43,7 @@ class Axes:
     @cached_property
     def masked(self) -> Int[ndarray, "p 2"]:
         """Pairs (row, column) of the same text: a row must not explain itself. They get no label."""
-        pairs = same_text_pairs(self.rows, self.columns)
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return same_text_pairs(self.rows, self.columns)
 
     @property
     def shape(self) -> tuple[int, int]:

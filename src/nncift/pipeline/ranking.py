@@ -28,12 +28,16 @@ class Ranked:
 
     Attributes:
         picks: the ranking with its reasons.
-        sampling_error: standard error of the objective, as a share of it, from representing a sample of the target
-            rows; None where all are represented.
+        sampled: whether only a sample of the target rows is represented.
+        sampling_error: standard error of their coverage that comes of it, as a share of it; None where nothing was
+            left out, or the objective covers no target rows.
+        covers: whether the objective covers rows, so that gains can run out.
     """
 
     picks: Picks
+    sampled: bool
     sampling_error: float | None
+    covers: bool
 
 
 def make_ranker(
@@ -76,16 +80,21 @@ def make_ranker(
         reasons = explain(problem, ranking, [row.id for row in represented], score)
         picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.rest_rule)
         left_out = axes.sampled_from - axes.m
-        return Ranked(picks, _sampling_error(problem, ranking.order, left_out) if left_out else None)
+        error = _sampling_error(problem, ranking.order, left_out) if left_out else None
+        return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0)
 
     return rank
 
 
 def _sampling_error(problem: CoverageProblem, order: np.ndarray, left_out: int) -> float | None:
-    """Standard error of the mean coverage of a row over that mean, with the finite-population correction."""
+    """Standard error of the mean coverage of a row over that mean, with the finite-population correction; None where the
+    objective covers no target rows."""
     r = problem.values.shape[1]
     if r < 2 or problem.cap is not None:
         return None
-    gained = np.maximum(problem.values[order].max(axis=0, initial=-np.inf), problem.start) - problem.start
+    covered = problem.start.copy()
+    for j in order:
+        np.maximum(covered, problem.values[j], out=covered)
+    gained = covered - problem.start
     mean = float(gained.mean())
     return float(gained.std(ddof=1) / mean * np.sqrt(left_out / (r + left_out) / r)) if mean > 0 else None

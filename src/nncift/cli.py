@@ -9,7 +9,7 @@ import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_type_hints
+from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
@@ -91,14 +91,19 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
         return inspect.Parameter(
             item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[hint, typer.Argument(help=text)]
         )
-    annotation = list[str] if item.name == "option" else hint
+    choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
+    annotation: Any = list[str] if item.name == "option" else hint
+    if choices:  # a wrong word gets the configuration's one sentence, not Typer's
+        annotation = str | None if item.default is None else str
     names = [flag(item.name), *([short] if short else [])]
     default = list(item.default) if item.name == "option" else item.default
     return inspect.Parameter(
         item.name,
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[annotation, typer.Option(*names, help=text)],
+        annotation=Annotated[
+            annotation, typer.Option(*names, help=text, metavar=f"[{'|'.join(choices)}]" if choices else None)
+        ],
     )
 
 

@@ -17,9 +17,9 @@ Known = Literal["keep", "predict"]
 Task = Literal["instruction", "task-specific", "continual"]
 
 
-def setting(text: str, default: Any = MISSING, *, short: str | None = None, metavar: str | None = None) -> Any:
+def setting(text: str, default: Any = MISSING, *, short: str | None = None) -> Any:
     """A field with the help text that its flag shows."""
-    return field(default=default, metadata={"help": text, "short": short, "metavar": metavar})
+    return field(default=default, metadata={"help": text, "short": short})
 
 
 @dataclass(frozen=True, kw_only=True)

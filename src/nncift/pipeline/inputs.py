@@ -111,7 +111,7 @@ def parse_budget(text: str, n: int) -> int:
     rows = int(float(match[1]) * n / 100 + 0.5) if match[2] else int(match[1])
     if rows == 0:
         raise ConfigError(f"--budget {text!r} is no row at all of {n} usable rows. Choose a larger budget.")
-    if rows > n:
+    if rows > n or (match[2] and float(match[1]) > 100):
         raise ConfigError(f"--budget {text!r} is {rows} rows, but only {n} rows of the pool are usable.")
     return rows
 

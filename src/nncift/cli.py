@@ -15,7 +15,7 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import LabelConfig, SelectConfig, changed_options, flag, read_recipe
+from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, read_recipe
 from nncift.errors import NnciftError
 from nncift.version import __version__
 
@@ -127,7 +127,7 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
     if choices:  # a wrong word gets the configuration's one sentence, not Typer's
         annotation = str | None if item.default is None else str
     names = [flag(item.name), *([short] if short else [])]
-    default = list(item.default) if item.name == "option" else item.default
+    default = [*(item.default or ())] if item.name == "option" else item.default
     return inspect.Parameter(
         item.name,
         inspect.Parameter.KEYWORD_ONLY,
@@ -155,9 +155,7 @@ def _alone(
 def select(config: SelectConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Choose the subset of a pool that teaches most, and write it with its receipt into a run folder."""
     if config.output is None:
-        config = replace(
-            config, output=f"runs/{Path(config.pool.split('#')[0]).stem}-{config.influence.replace(':', '.')}"
-        )
+        config = replace(config, output=f"runs/{default_name(config)}")
     _run(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 

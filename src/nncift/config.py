@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
+from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_type_hints
 
 import yaml
 
 from nncift.errors import ConfigError
-from nncift.registry import did_you_mean
+from nncift.registry import PACKAGED_MODELS, did_you_mean, names
 from nncift.version import __version__
 
 Known = Literal["keep", "predict"]
@@ -44,7 +46,7 @@ class _TeacherOptions:
     device: str = setting("auto, cpu, cuda, cuda:N or mps.", "auto")
     dtype: str = setting("Number format of the language model: auto, bfloat16, float16 or float32.", "auto")
     quantize: Literal["4bit"] | None = setting("Load the language model in 4 bits through bitsandbytes.", None)
-    max_length: int = setting("Longest sequence in tokens; example text is dropped first, response tokens never.", 2048)
+    max_length: int = setting("Longest sequence in tokens; example text goes first, response tokens last.", 2048)
     batch_tokens: int = setting("Tokens per forward of the language model; 0 follows the device.", 0)
     max_targets: int = setting("Target rows used at most; a larger target is sampled, and the error stated.", 5000)
     seed: int = setting("Seed of everything that is drawn.", 0)
@@ -117,6 +119,35 @@ class SelectConfig(_TeacherOptions):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
 
 
+def parse_budget(text: str, n: int) -> int:
+    """How many rows a budget means.
+
+    Args:
+        text: a number of rows, or a percentage of the `n` usable rows, rounded to nearest (halves up).
+
+    Raises:
+        ConfigError: it has another form, or is 0 or more than the pool.
+    """
+    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    if match is None or (not match[2] and "." in match[1]):
+        raise ConfigError(
+            f"--budget {text!r} is neither a number of rows (175) nor a percentage (5%).{_share_hint(text)}"
+        )
+    rows = int(float(match[1]) * n / 100 + 0.5) if match[2] else int(match[1])
+    if rows == 0:
+        raise ConfigError(f"--budget {text!r} is no row at all of {n} usable rows. Choose a larger budget.")
+    if rows > n or (match[2] and float(match[1]) > 100):
+        raise ConfigError(f"--budget {text!r} is {rows:,} rows, but only {n:,} rows of the pool are usable. Lower it.")
+    return rows
+
+
+def _share_hint(text: str) -> str:
+    """What a bare fraction most likely meant."""
+    if re.fullmatch(r"\s*0?\.\d+\s*", text) and float(text) > 0:
+        return f" Did you mean {float(text) * 100:.12g}%?"
+    return ""
+
+
 def flag(name: str) -> str:
     """The command-line flag of a field."""
     return "--" + name.replace("_", "-")
@@ -169,20 +200,31 @@ def changed_options(config: SelectConfig, recipe: Path) -> str:
 def resolved(config: SelectConfig) -> SelectConfig:
     """The configuration with local files by their full path, so that a recipe works from any folder."""
 
-    def full(value: str | None) -> str | None:
-        if value is None:
-            return None
-        parts = value.split(",")
-        return ",".join(str(Path(part).resolve()) if Path(part).exists() else part for part in parts)
+    def full(value: str) -> str:
+        return str(Path(value).resolve()) if Path(value).exists() else value
 
-    changed = {name: full(getattr(config, name)) for name in ("pool", "target", "existing", "model", "embedder")}
-    return replace(config, **{name: value for name, value in changed.items() if value is not None})
+    changed = {name: full(value) for name in ("pool", "target", "existing") if (value := getattr(config, name))}
+    if config.model is not None and config.model not in PACKAGED_MODELS:
+        changed["model"] = full(config.model)
+    if config.embedder is not None and config.embedder not in names("embedder"):
+        arrays = config.embedder.endswith(".npy")
+        changed["embedder"] = ",".join(map(full, config.embedder.split(","))) if arrays else full(config.embedder)
+    return replace(config, **changed)
+
+
+def default_name(config: SelectConfig) -> str:
+    """A folder name for a run that was given none: the same for the same files, teacher and model, so that another budget
+    or objective finds the labels that are there."""
+    full = resolved(config)
+    digest = sha256(repr((full.pool, full.target, full.existing, full.influence, full.option, full.model)).encode())
+    stem = re.sub(r"[^\w.-]+", "-", Path(config.pool.partition("#")[0]).stem)
+    return f"{stem}-{config.influence.replace(':', '.')}-{digest.hexdigest()[:6]}"
 
 
 def _as_field(cls: type, name: str, value: Any) -> Any:
     hint = get_type_hints(cls)[name]
     if isinstance(value, Path) or (hint is str and isinstance(value, int | float) and not isinstance(value, bool)):
-        return _share(value) if name == "budget" else str(value)
+        return budget_text(value) if name == "budget" and not isinstance(value, Path) else str(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
     if name == "option" and isinstance(value, Mapping):
@@ -190,9 +232,9 @@ def _as_field(cls: type, name: str, value: Any) -> Any:
     return tuple(value) if isinstance(value, list) else value
 
 
-def _share(value: Any) -> str:
-    """A budget given as a Python number: whole numbers are rows, fractions below one are shares."""
-    return f"{value * 100:.12g}%" if isinstance(value, float) and value < 1 else str(value)
+def budget_text(value: int | float | str) -> str:
+    """A budget given as a Python number: whole numbers are rows, fractions up to one are shares."""
+    return f"{value * 100:.12g}%" if isinstance(value, float) and value <= 1 else str(value)
 
 
 def _check_type(cls: type, name: str, value: Any) -> None:

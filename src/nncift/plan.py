@@ -87,8 +87,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     setup = prepare(config)
     refuse_if_too_large(setup.axes)
     models = Models(setup, reporter)
-    free = setup.influence.free and setup.exact
-    pairs = None if free else setup.pairs()
+    pairs = setup.pairs
     needs_embeddings = setup.influence.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
     encoder_calls = 0

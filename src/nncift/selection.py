@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from nncift.config import budget_text, parse_budget
 from nncift.data.rows import Example, Pool
 from nncift.data.write import export_rows
-from nncift.errors import ConfigError
+from nncift.objective.greedy import rest_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,14 +27,19 @@ class Picks:
         gains: float64 [k], what each pick added to the objective when it was made.
         reasons: one sentence per pick.
         positive: how many picks had a gain above zero.
-        rest_rule: what ordered the others, in words.
+        merit: what ordered the others.
     """
 
     order: Int[ndarray, " k"]
     gains: Float[ndarray, " k"]
     reasons: tuple[str, ...]
     positive: int
-    rest_rule: str
+    merit: str
+
+    @property
+    def rest_rule(self) -> str:
+        """What ordered the picks without a positive gain, in words."""
+        return rest_rule(self.positive, len(self.order), self.merit)
 
     def head(self, budget: int) -> Picks:
         """The first `budget` picks: a greedy ranking's prefix is the smaller selection."""
@@ -58,7 +64,7 @@ class Selection:
         costs: counters and seconds by stage, and what the exact influences would have taken.
         facts: how the objective was chosen, and the share of picks (and of rows) that had an exact label.
         notes: caps, truncations and fallbacks of the run.
-        subset: the file of the chosen rows.
+        subset: the file of the chosen rows; None after `resize`, which writes none.
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
     """
@@ -70,7 +76,7 @@ class Selection:
     costs: dict[str, Any]
     facts: dict[str, Any]
     notes: dict[str, str]
-    subset: Path
+    subset: Path | None
     folder: Path
     ranker: Callable[[int], Picks]
 
@@ -108,20 +114,19 @@ class Selection:
         """One sentence per pick."""
         return self.picks.reasons
 
-    def resize(self, budget: int | float) -> Selection:
+    def resize(self, budget: int | float | str) -> Selection:
         """The selection of another size: smaller ones are prefixes, larger ones continue the ranking; no influence is
         computed again, and the run folder stays as it is.
 
         Args:
-            budget: rows (int), or a share of the usable rows (float in (0, 1]).
+            budget: rows (175), a share of the usable rows (0.05), or text ("5%").
 
         Raises:
             ConfigError: it is no row at all, or more than the pool.
         """
-        rows = int(budget * len(self.pool) + 0.5) if isinstance(budget, float) else budget
-        if not 0 < rows <= len(self.pool):
-            raise ConfigError(f"resize({budget}) is {rows} rows; it must be 1 to {len(self.pool)}.")
-        return replace(self, picks=self.picks.head(rows) if rows <= len(self) else self.ranker(rows))
+        rows = parse_budget(budget_text(budget), len(self.pool))
+        picks = self.picks.head(rows) if rows <= len(self) else self.ranker(rows)
+        return replace(self, picks=picks, subset=None)
 
     def export(self, folder: str | Path, *, trainer: str = "trl") -> Path:
         """Writes the chosen rows in a trainer's format: `trl` and `messages`, `alpaca`, `sharegpt`.
@@ -153,7 +158,7 @@ class Selection:
             "fidelity": self.fidelity["sentence"] if self.fidelity else None,
             "costs": self.costs,
             "notes": self.notes,
-            "subset": str(self.subset),
+            "subset": None if self.subset is None else str(self.subset),
             "folder": str(self.folder),
         }
 

@@ -18,7 +18,8 @@ HASH = 16
 
 
 def own_id(value: Any) -> str:
-    """The id in a row's `id` column as text; empty unless it is a non-blank text of at most 200 characters without NUL, or an integer."""
+    """The id in a row's `id` column as text; empty unless
+    it is a non-blank text of at most 200 characters without NUL, or an integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if value.bit_length() <= 256 else ""
     if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST or "\0" in value:

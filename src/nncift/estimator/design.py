@@ -22,6 +22,7 @@ Pairs = tuple[Int[ndarray, "L"], Int[ndarray, "L"]]
 
 PER_CANDIDATE = 10  # labels that share one encoded prefix; fewer waste the prefix, more leave other candidates unseen
 _AUTO_SHARE = 0.05
+_AUTO_ALL = 400  # so few pairs are labelled in a minute, and 5 % of them would teach nothing
 _AUTO_POINTWISE = 64  # a tenth of fewer would not measure anything
 _FORMS = "Valid forms: all, 5% (of the pairs), 2000 (pairs), u=5% (of the targets times the same of the pool), auto."
 
@@ -68,6 +69,8 @@ class LabelBudget:
             return max(1, round(self.amount * m * n))
         if m == 1:
             return min(n, max(_AUTO_POINTWISE, round(_AUTO_SHARE * n)))
+        if m * n <= _AUTO_ALL:
+            return m * n
         return min(PER_CANDIDATE * n, max(1, round(_AUTO_SHARE * m * n)))
 
 
@@ -76,7 +79,8 @@ def parse_labels(text: str | int | None) -> LabelBudget:
 
     Arguments:
         text: `all`; `5%` of the pairs; `2000` (or the int) pairs; `u=5%` of the targets times 5 % of the pool, the
-            paper's block; None or `auto` for 10 labels per candidate or 5 % of the pairs, whichever is fewer (a
+            paper's block; None or `auto` for 10 labels per candidate or 5 % of the pairs, whichever is fewer (all
+            where there are at most 400 pairs; a
             pointwise influence: 5 % of the pool, at least 64).
 
     Raises:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Protocol
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float, Int
 from numpy import ndarray
@@ -64,6 +64,15 @@ class Session(Protocol):
         ...
 
 
+@runtime_checkable
+class BlockSession(Session, Protocol):
+    """A session that answers a whole block faster than pair by pair; free influences should."""
+
+    def block(self, columns: slice) -> Float[ndarray, "n m"]:
+        """Influence of the pool rows `columns` on every target row, candidate-major: float32 [columns, m]."""
+        ...
+
+
 class Influence(Protocol):
     """An influence function.
 
@@ -72,6 +81,7 @@ class Influence(Protocol):
         needs_model: whether a language model must be loaded.
         needs_embeddings: whether it reads the embeddings of the run.
         free: whether exact values cost nothing beyond the embeddings, so that estimating them cannot pay.
+        seeded: whether its values are drawn from the seed.
         objective: the selection rule that belongs to it where the user names none and the task asks for none.
     """
 
@@ -80,6 +90,7 @@ class Influence(Protocol):
     needs_model: ClassVar[bool]
     needs_embeddings: ClassVar[bool]
     free: ClassVar[bool]
+    seeded: ClassVar[bool]
     objective: ClassVar[str]
 
     def start(self, context: Context) -> Session:

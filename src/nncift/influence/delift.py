@@ -43,6 +43,7 @@ class Delift:
     needs_model: ClassVar[bool] = True
     needs_embeddings: ClassVar[bool] = False
     free: ClassVar[bool] = False
+    seeded: ClassVar[bool] = False
     objective: ClassVar[str] = "facility-location"
 
     kernel: Literal["difference", "exponential"] = "difference"
@@ -69,6 +70,7 @@ class DeliftSession:
         self.prefixes: dict[int, Prefix] = {}
         self.queries: dict[int, Query] = {}
         self.cut: dict[str, str] = {}
+        self.bare: int | None = None
 
     def prepare(self, targets: Int[ndarray, " T"], *, on_progress: Progress) -> dict[str, ndarray]:
         """The distance of every target without an example: `without`, float64 [T], beside its positions `targets`."""
@@ -115,7 +117,7 @@ class DeliftSession:
 
     def _bare(self) -> int:
         """Tokens of the longer instruction alone: what every pass has in front of the query."""
-        if "bare" not in self.__dict__:
+        if self.bare is None:
             some = tokenize_prefix(self.lm.tokenizer, self.template, self.context.pool[0])
             self.bare = max(len(self.alone.ids), some.head + some.tail) + 2
             if self.bare >= self.lm.max_length:

@@ -27,6 +27,7 @@ class Random:
     needs_model: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = False
     free: ClassVar[bool] = True
+    seeded: ClassVar[bool] = True
     objective: ClassVar[str] = "top-mean"
 
     def start(self, context: Context) -> RandomSession:

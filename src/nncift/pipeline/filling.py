@@ -12,12 +12,13 @@ from numpy import ndarray
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.fitted import FittedEstimator
-from nncift.influence.base import Session
+from nncift.influence.base import BlockSession, Session
 from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
 from nncift.pipeline.inputs import Axes
 from nncift.pipeline.labelling import kernel_shape
 from nncift.pipeline.models import Embeddings
+from nncift.progress import Reporter
 
 _SHARE_OF_MEMORY = 0.6
 
@@ -53,10 +54,16 @@ def refuse_if_too_large(axes: Axes) -> None:
     need = kernel_bytes(axes)
     if need > _SHARE_OF_MEMORY * have:
         rows, columns = kernel_shape(axes)
-        fits = int(_SHARE_OF_MEMORY * have / (4 * columns))
+        beside = 4 * (rows - axes.m) * axes.n
+        fits = int((_SHARE_OF_MEMORY * have - beside) / (4 * columns))
+        mend = (
+            f"Lower --max-targets to at most {fits:,}."
+            if fits > 0
+            else "Use --objective flvmi, which needs no pool × pool kernel."
+        )
         raise ConfigError(
-            f"the kernel of {rows:,} rows × {columns:,} candidates × 4 bytes takes {need / 1e9:.1f} GB, more than "
-            f"{_SHARE_OF_MEMORY:.0%} of this machine's {have / 1e9:.1f} GB. Lower --max-targets to at most {fits:,}."
+            f"the kernels of {rows:,} rows × {columns:,} candidates take {need / 1e9:.1f} GB, more than "
+            f"{_SHARE_OF_MEMORY:.0%} of this machine's {have / 1e9:.1f} GB. {mend}"
         )
 
 
@@ -90,19 +97,24 @@ def from_labels(axes: Axes, labels: Labels) -> Filled:
     return filled
 
 
-def from_session(axes: Axes, session: Session) -> Filled:
-    """Exact kernels of a free influence, candidate by candidate, without a list of all pairs."""
+def from_session(axes: Axes, session: Session, reporter: Reporter) -> Filled:
+    """Exact kernels of a free influence, some candidates at a time, without a list of all pairs."""
     filled = _empty(axes)
     rows, columns = kernel_shape(axes)
     every = np.arange(rows, dtype=np.int32)
     prepared = session.prepare(every, on_progress=lambda count: None)
-    step = max(1, (1 << 20) // rows)
+    step = max(1, (1 << 22) // rows)
+    reporter.begin("fill", columns, "rows")
     for start in range(0, columns, step):
         j = np.arange(start, min(start + step, columns), dtype=np.int32)
-        i = np.tile(every, len(j))
-        pairs = np.repeat(j, rows)
-        y = session.label(i, pairs, prepared, on_progress=lambda count: None)
-        _put(filled, axes, Labels(i, pairs, y, (rows, columns)))
+        if isinstance(session, BlockSession):
+            values = session.block(slice(start, start + len(j)))
+        else:
+            y = session.label(np.tile(every, len(j)), np.repeat(j, rows), prepared, on_progress=lambda count: None)
+            values = y.reshape(len(j), rows)
+        _put_rows(filled, axes, j, values)
+        reporter.advance(len(j))
+    reporter.end(f"{rows * columns:,} exact influences")
     return filled
 
 
@@ -148,3 +160,13 @@ def _put(filled: Filled, axes: Axes, labels: Labels) -> None:
     if filled.existing is not None:
         known = (i < axes.m) & (j >= axes.n)
         filled.existing[j[known] - axes.n, i[known]] = y[known]
+
+
+def _put_rows(filled: Filled, axes: Axes, j: ndarray, values: Float32[ndarray, "c m"]) -> None:
+    """Writes whole candidates into the blocks."""
+    inside = j < axes.n
+    filled.target[j[inside]] = values[inside, : axes.m]
+    if filled.pool is not None:
+        filled.pool[j[inside]] = values[inside, axes.m :]
+    if filled.existing is not None:
+        filled.existing[j[~inside] - axes.n] = values[~inside, : axes.m]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,7 +13,6 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from nncift.data.rows import Example, Pool, same_text_pairs
-from nncift.errors import ConfigError
 from nncift.seeds import generator
 
 
@@ -92,35 +90,6 @@ def make_axes(
     return Axes(
         rows + (pool.examples if cover_pool else ()), columns, len(rows), len(pool), target is None, len(wanted)
     )
-
-
-def parse_budget(text: str, n: int) -> int:
-    """How many rows a budget means.
-
-    Args:
-        text: a number of rows, or a percentage of the `n` usable rows, rounded to nearest (halves up).
-
-    Raises:
-        ConfigError: it has another form, or is 0 or more than the pool.
-    """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
-    if match is None or (not match[2] and "." in match[1]):
-        raise ConfigError(
-            f"--budget {text!r} is neither a number of rows (175) nor a percentage (5%).{_share_hint(text)}"
-        )
-    rows = int(float(match[1]) * n / 100 + 0.5) if match[2] else int(match[1])
-    if rows == 0:
-        raise ConfigError(f"--budget {text!r} is no row at all of {n} usable rows. Choose a larger budget.")
-    if rows > n or (match[2] and float(match[1]) > 100):
-        raise ConfigError(f"--budget {text!r} is {rows:,} rows, but only {n:,} rows of the pool are usable. Lower it.")
-    return rows
-
-
-def _share_hint(text: str) -> str:
-    """What a bare fraction most likely meant."""
-    if re.fullmatch(r"\s*0?\.\d+\s*", text) and float(text) > 0:
-        return f" Did you mean {float(text) * 100:.12g}%?"
-    return ""
 
 
 def describe_rejected(pools: Sequence[tuple[str, Pool]]) -> str | None:

@@ -15,7 +15,7 @@ from nncift.config import LabelConfig, SelectConfig
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
-from nncift.errors import ConfigError
+from nncift.errors import ConfigError, RunError
 from nncift.influence.base import Context
 from nncift.ledger import Ledger
 from nncift.lm.device import Placement, place
@@ -23,7 +23,7 @@ from nncift.lm.load import load_language_model, model_fingerprint
 from nncift.lm.model import LanguageModel
 from nncift.pipeline.setup import Setup
 from nncift.progress import Reporter
-from nncift.run import Work
+from nncift.run import Work, content_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +65,9 @@ class Models:
             quantize=self.config.quantize,
             trust_remote_code=self.config.trust_remote_code,
         )
+        known = self.__dict__.get("lm_key")
+        if known and known["model"] != lm.fingerprint:
+            raise RunError(f"the files of {name!r} changed while the run began. Start it again.")
         self.reporter.end(f"{name}: {lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
         return lm
 
@@ -75,6 +78,14 @@ class Models:
             return {}
         fingerprint = model_fingerprint(self.config.model) or self.lm.fingerprint
         return {"model": fingerprint, "dtype": self.placement.dtype, "quantize": self.config.quantize}
+
+    @cached_property
+    def embedder_key(self) -> dict[str, Any]:
+        """What vectors depend on beside the texts; files of vectors follow the order of the rows in their own file."""
+        if not isinstance(self.embedder, Precomputed):
+            return {"embedder": self.embedder.fingerprint}
+        order = {role: [(row.id, row.number) for row in pool] for role, pool in self.setup.pools()}
+        return {"embedder": self.embedder.fingerprint, "order": content_key(order)}
 
     @cached_property
     def embedder(self) -> Embedder | Precomputed:

@@ -15,7 +15,7 @@ from nncift.ledger import Ledger
 from nncift.objective.base import Objective
 from nncift.objective.greedy import greedy
 from nncift.objective.modular import mean_influence
-from nncift.objective.problem import CoverageProblem
+from nncift.objective.problem import CoverageProblem, check_finite
 from nncift.objective.reasons import explain
 from nncift.pipeline import filling
 from nncift.pipeline.models import Embeddings, Models
@@ -68,17 +68,19 @@ def make_ranker(
         if labels is not None:
             return filling.from_labels(axes, labels)
         seen = embeddings() if influence.needs_embeddings else None
-        return filling.from_session(axes, influence.start(models.context(seen, Ledger())))
+        return filling.from_session(axes, influence.start(models.context(seen, Ledger())), models.reporter)
 
     def rank(budget: int) -> Ranked:
         kernels = filling.kernels(filled(), axes)
+        names = [row.id for row in axes.columns[: axes.n]]
+        check_finite(kernels.target, names, [row.id for row in axes.rows[: axes.m]] or ["every target"])
         merit = mean_influence(kernels)
         problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
         ranking = greedy(problem, budget, rest=merit, threads=config.threads)
         represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
         score = merit if problem.modular is None else problem.modular
         reasons = explain(problem, ranking, [row.id for row in represented], score)
-        picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.rest_rule)
+        picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
         left_out = axes.sampled_from - axes.m
         error = _sampling_error(problem, ranking.order, left_out) if left_out else None
         return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0)

@@ -22,10 +22,13 @@ def input_notes(setup: Setup) -> dict[str, str]:
     notes = {"rejected": describe_rejected(setup.pools())}
     if axes.sampled_from > axes.m:
         notes["targets"] = f"{axes.m:,} of {axes.sampled_from:,} target rows are used (--max-targets)"
-    twins = int((axes.masked[:, 0] < axes.m).sum()) - (axes.m if axes.own_target else 0)
+    same = (axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] < axes.n)
+    twins = int(same.sum()) - (axes.m if axes.own_target else 0)
     if twins > 0:
         where = "another pool row" if axes.own_target else "a target row"
         notes["same-text"] = f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
+    if setup.target is not None and not setup.influence.pairwise:
+        notes["unused"] = f"`{setup.influence.name}` does not look at a target; --target plays no part"
     return {kind: text for kind, text in notes.items() if text}
 
 
@@ -59,7 +62,7 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
     with folder.atomic(subset_name(pool)) as part:
         write_rows(pool, positions, part)
     done.files += ["selection.jsonl", subset_name(pool)]
-    done.facts |= {"positive": picks.positive, "rest_rule": picks.rest_rule}
+    done.facts |= {"positive": picks.positive, "merit": picks.merit}
 
 
 def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
@@ -71,7 +74,7 @@ def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
         np.array([entry["gain"] for entry in entries]),
         tuple(entry["reason"] for entry in entries),
         record.facts["positive"],
-        record.facts["rest_rule"],
+        record.facts["merit"],
     )
 
 

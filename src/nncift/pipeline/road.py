@@ -25,7 +25,7 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective
 from nncift.pipeline import receipt
 from nncift.pipeline.filling import refuse_if_too_large
-from nncift.pipeline.labelling import Labelling, kernel_shape, label_stage
+from nncift.pipeline.labelling import Labelling, kernel_shape, label_stage, remove_journal
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.setup import Setup, prepare
@@ -73,6 +73,7 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
         for sentence in receipt.input_notes(setup).values():
             log.warning("%s", sentence)
         labelling = road.labelling()
+        road.tell_rows()
         kept = _kept(final, labelling)
         labels = kept or road.labels(labelling)
         receipt.write_rejects(folder, setup)
@@ -80,7 +81,7 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
             (place / "labels.npz").replace(final)
         if any(pool.rejected for _, pool in setup.pools()):
             (place / "rejected.jsonl").replace(final.with_name(f"{final.stem}.rejected.jsonl"))
-    shutil.rmtree(place)
+        shutil.rmtree(place)
     return labels
 
 
@@ -98,15 +99,16 @@ class _Road:
     def select(self, config: SelectConfig, objective: Objective) -> Selection:
         """The whole road."""
         setup, folder = self.setup, self.folder
+        labelling = None if setup.pairs is None else self.labelling()
         notes = self._begin(config)
-        free = setup.influence.free and setup.exact
-        labels = None if free else self.labels(self.labelling())
+        labels = None if labelling is None else self.labels(labelling)
         estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(labels)
-        if free and setup.influence.needs_embeddings:
+        if labels is None and setup.influence.needs_embeddings:
             self.embeddings()
         rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator)
         record = self._stage("select", self._depends(config, objective), lambda done: self._choose(done, rank, labels))
         folder.forget_all_but(set(self.used))
+        remove_journal(folder)
         costs = receipt.costs(setup, self.used)
         folder.write_json("costs.json", costs)
         for stage in self.used.values():
@@ -132,30 +134,36 @@ class _Road:
     def labelling(self) -> Labelling:
         """What is to be labelled, and on what it depends."""
         setup = self.setup
-        meta = setup.depends() | self.models.lm_key
+        assert setup.pairs is not None
+        meta = {"code": _CODE["label"]} | setup.depends() | self.models.lm_key
         if setup.influence.needs_embeddings:
-            meta["embedder"] = self.models.embedder.fingerprint
-        return Labelling(setup.influence, setup.axes, setup.pairs(), meta)
+            meta |= self.models.embedder_key
+        return Labelling(setup.influence, setup.axes, setup.pairs, meta)
 
     def labels(self, labelling: Labelling) -> Labels:
         """Exact influences of the chosen pairs."""
         seen = self.embeddings() if self.setup.influence.needs_embeddings else None
         work = label_stage(self.folder, labelling, lambda ledger: self.models.context(seen, ledger), self.reporter)
-        self._stage("label", {"code": _CODE["label"], **labelling.meta}, work)
+        self._stage("label", labelling.meta, work)
+        remove_journal(self.folder)
         return _read_labels(self.folder.path / "labels.npz", labelling)
 
+    def tell_rows(self) -> None:
+        """How many rows were read, and the layout that they were taken for."""
+        rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in self.setup.pools())
+        self.reporter.begin("read", 0, "")
+        self.reporter.end(rows)
+
     def _begin(self, config: SelectConfig) -> dict[str, str]:
+        machine = asdict(self.models.placement) | {"cpu": describe_cpu(), "seed": config.seed}
+        (self.folder.path / "done.json").unlink(missing_ok=True)
+        self.tell_rows()
         notes = receipt.input_notes(self.setup)
         for sentence in notes.values():
             log.warning("%s", sentence)
         with self.folder.atomic("recipe.yaml") as part:
             write_recipe(resolved(config), part)
         receipt.write_rejects(self.folder, self.setup)
-        placement = self.models.placement
-        machine = asdict(placement) | {"cpu": describe_cpu(), "seed": config.seed}
-        rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in self.setup.pools())
-        self.reporter.begin("read", 0, "")
-        self.reporter.end(rows)
         self.folder.write_json("environment.json", environment(machine))
         return notes
 
@@ -164,8 +172,8 @@ class _Road:
         return self.used[name]
 
     def _embeddings(self) -> Embeddings:
-        axes, embedder = self.setup.axes, self.models.embedder
-        depends = {"code": _CODE["embed"], "rows": axes.fingerprint, "embedder": embedder.fingerprint}
+        axes = self.setup.axes
+        depends = {"code": _CODE["embed"], "rows": axes.fingerprint} | self.models.embedder_key
         files = ("embeddings/rows.npy", "embeddings/columns.npy")
 
         def work(done: Work) -> None:
@@ -192,7 +200,7 @@ class _Road:
             estimator = fit(labels, e_rows, vectors.columns, config=config, seed=seed, embedder=fingerprint)
             with self.folder.atomic("estimator.safetensors") as part:
                 estimator.save(part)
-            self.folder.write_json("fidelity.json", fidelity.record() | {"sentence": fidelity.sentence()})
+            self.folder.write_json("fidelity.json", fidelity.record())
             done.files += ["estimator.safetensors", "fidelity.json"]
             self.reporter.end(f"{estimator.epochs} passes over {len(labels):,} labels")
 
@@ -234,10 +242,11 @@ class _Road:
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
-            done.note(
-                "sampling", f"sampling the target adds a standard error of {ranked.sampling_error:.2%} to the objective"
-            )
-        if picks.positive < len(picks.order):
+            error = f"{ranked.sampling_error:.2%}"
+            done.note("sampling", f"sampling the target gives its mean coverage a standard error of {error}")
+        elif ranked.sampled:
+            done.note("sampling", "the target is sampled; what that does to this objective is not measured")
+        if ranked.covers and picks.positive < len(picks.order):
             done.note(
                 "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
             )

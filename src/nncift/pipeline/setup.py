@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-import logging
+import inspect
 from dataclasses import dataclass, fields, is_dataclass
+from hashlib import sha256
+from pathlib import Path
 from typing import Any, get_args, get_type_hints
 
 import numpy as np
 
 from nncift import registry
-from nncift.config import LabelConfig, SelectConfig
+from nncift.config import LabelConfig, SelectConfig, parse_budget
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
@@ -17,12 +19,12 @@ from nncift.errors import ConfigError
 from nncift.estimator.design import LabelBudget, pairs_to_label, parse_labels
 from nncift.influence.base import Influence
 from nncift.objective.base import Objective
-from nncift.pipeline.inputs import Axes, make_axes, parse_budget
+from nncift.pipeline.inputs import Axes, make_axes
 from nncift.pipeline.labelling import Pairs
 from nncift.registry import did_you_mean
 from nncift.seeds import generator
 
-log = logging.getLogger(__name__)
+FEWEST_LABELS = 10  # fewer cannot even be held out
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +40,9 @@ class Setup:
         axes: rows and columns of the kernels.
         budget: rows to choose, 0 where only labels are wanted.
         labels: how many pairs to label.
+        pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
+            values need no list.
+        exact: whether no estimator is needed: every pair is labelled, or the influence is free.
     """
 
     config: LabelConfig | SelectConfig
@@ -50,11 +55,8 @@ class Setup:
     axes: Axes
     budget: int
     labels: LabelBudget
-
-    @property
-    def exact(self) -> bool:
-        """Whether no estimator is needed: every pair is labelled, or the influence is free."""
-        return self.labels.kind == "all"
+    pairs: Pairs | None
+    exact: bool
 
     def pools(self) -> list[tuple[Role, Pool]]:
         """The pools that there are, with their roles."""
@@ -65,26 +67,21 @@ class Setup:
         )
         return [(role, pool) for role, pool in every if pool is not None]
 
-    def pairs(self) -> Pairs:
-        """The pairs to label, drawn by the seed, sorted by (j, i).
-
-        Raises:
-            ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
-        """
-        m, n = max(1, len(self.axes.rows)), len(self.axes.columns)
-        rng = generator(self.config.seed, "labels")
-        return pairs_to_label(self.labels, m, n, masked=self.axes.masked, rng=rng)
-
     def depends(self) -> dict[str, Any]:
         """What the labels depend on, but for the models."""
-        return {
+        assert self.pairs is not None
+        drawn = sha256(self.pairs[0].tobytes() + self.pairs[1].tobytes()).hexdigest()
+        depends = {
             "influence": self.config.influence,
+            "source": _source_hash(type(self.influence)) if ":" in self.config.influence else "",
             "options": self.config.teacher_options(),
             "rows": self.axes.fingerprint,
-            "labels": self.config.labels,
-            "seed": self.config.seed,
+            "targets": self.axes.m,
+            "pool": self.axes.n,
+            "pairs": drawn,
             "max_length": self.config.max_length,
         }
+        return depends | ({"seed": self.config.seed} if self.influence.seeded else {})
 
 
 def prepare(config: LabelConfig | SelectConfig) -> Setup:
@@ -122,11 +119,50 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         max_targets=config.max_targets,
         seed=config.seed,
     )
-    labels = parse_labels(config.labels)
-    if labels.kind == "auto" and influence.free:
-        labels = LabelBudget("all")
     budget = parse_budget(choosing.budget, len(pool)) if choosing else 0
-    return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels)
+    labels = parse_labels(config.labels)
+    if choosing is not None and influence.free and labels.kind in ("auto", "all"):
+        return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels, None, True)
+    if influence.free and labels.kind == "auto":
+        labels = LabelBudget("all")
+    pairs = draw_pairs(labels, axes, config.seed)
+    exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
+    if choosing is not None and not exact and len(pairs[0]) < FEWEST_LABELS:
+        raise ConfigError(
+            f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "
+            f"Say at least {FEWEST_LABELS}, or all."
+        )
+    return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels, pairs, exact)
+
+
+def draw_pairs(labels: LabelBudget, axes: Axes, seed: int) -> Pairs:
+    """The pairs to label, sorted by (j, i). Where the pool rows are to be covered beside the target, half of a number of
+    labels goes to each, because stripes over both would leave a small target next to none.
+
+    Raises:
+        ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
+    """
+    m, n = max(1, len(axes.rows)), len(axes.columns)
+    rng = generator(seed, "labels")
+    if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
+        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng)
+    total = labels.pairs(m, n)
+    near = min(total // 2, axes.m * n)
+    parts = []
+    for low, high, count in ((0, axes.m, near), (axes.m, m, total - near)):
+        inside = axes.masked[(axes.masked[:, 0] >= low) & (axes.masked[:, 0] < high)] - np.array([low, 0])
+        if count:
+            i, j = pairs_to_label(LabelBudget("count", count), high - low, n, masked=inside, rng=rng)
+            parts.append((i + low, j))
+    i, j = (np.concatenate(axis).astype(np.int32) for axis in zip(*parts, strict=True))
+    order = np.lexsort((i, j))
+    return i[order], j[order]
+
+
+def _source_hash(cls: type) -> str:
+    """Hash of the file that a class stands in: a user's teacher that changes is another teacher."""
+    place = inspect.getsourcefile(cls)
+    return sha256(Path(place).read_bytes()).hexdigest() if place else ""
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:

@@ -95,4 +95,6 @@ def test_the_tiled_head_is_a_log_softmax(cap: float | None, rows: int) -> None:
 
 
 def test_no_position_no_work() -> None:
-    assert OutputHead(torch.ones(3, 2), None, 1.0, None).log_probs(torch.zeros(0, 2), torch.zeros(0).long()).shape == (0,)
+    assert OutputHead(torch.ones(3, 2), None, 1.0, None).log_probs(torch.zeros(0, 2), torch.zeros(0).long()).shape == (
+        0,
+    )

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import pytest
 
+from nncift.config import parse_budget
 from nncift.data.files import load_pool
 from nncift.errors import ConfigError
-from nncift.pipeline.inputs import describe_rejected, parse_budget
+from nncift.pipeline.inputs import describe_rejected
 
 
 def test_rejected_rows_are_counted_by_role_with_the_most_frequent_reason() -> None:

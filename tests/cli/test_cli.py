@@ -95,7 +95,7 @@ def test_select_from_end_to_end(cli: Cli, similarity: list[str], tmp_path: Path)
     assert done.returncode == 0, done.stderr
     last = done.stdout.splitlines()[-1]
     assert last.startswith("10 of 40 rows by facility-location (coverage of the target): ")
-    subset = tmp_path / last.split(" in ")[-1]
+    subset = tmp_path / last.split(": ")[-1]
     rows = [json.loads(line) for line in subset.read_text().splitlines()]
     assert len(rows) == 10 and all(row["prompt"].startswith("beta") for row in rows)
     assert (tmp_path / "out" / "done.json").is_file()

@@ -66,7 +66,7 @@ def _stop(number: int, frame: object) -> NoReturn:
 def _usage_sentence(error: Any) -> str:
     """A wrong flag, verb or value in the form of every other error, with the help page that mends it."""
     text = re.sub(r"(?<=: )Value error, ", "", error.format_message().strip())
-    text = re.sub(r" \(Possible options: (.*)\)", r". Did you mean \1?", text)
+    text = re.sub(r" \(Possible options: ([^,)]*).*\)", r". Did you mean \1?", text)
     place = getattr(getattr(error, "ctx", None), "command_path", "nncift")
     return f"{text[:1].lower()}{text[1:].rstrip('.?')}{'?' if text.endswith('?') else '.'} See `{place} --help`."
 

@@ -235,5 +235,5 @@ def test_an_interrupt_says_how_to_go_on(corpus: Corpus, planted: str, tmp_path: 
     process.send_signal(signal.SIGINT)
     out, errors = process.communicate(timeout=60)
     assert process.returncode == 130 and out == ""
-    assert errors.splitlines()[-1] == "nncift: interrupted; the same command continues where it stopped"
+    assert errors.splitlines()[-1] == "nncift: stopped; the same command continues where it left off"
     assert "Traceback" not in errors

@@ -5,23 +5,27 @@ from __future__ import annotations
 import inspect
 import json
 import logging
+import re
+import signal
 import sys
 from collections.abc import Callable
 from dataclasses import MISSING, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, get_args, get_type_hints
+from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import LabelConfig, SelectConfig, flag, read_recipe
+from nncift.config import LabelConfig, SelectConfig, changed_options, flag, read_recipe
 from nncift.errors import NnciftError
 from nncift.version import __version__
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
+log = logging.getLogger(__name__)
+
+app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No progress bars.")]
+Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and stages; notes stay.")]
 
 
 def main() -> None:
@@ -29,15 +33,42 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nncift").handlers = [_Warnings()]
     logging.getLogger("nncift").propagate = False
+    for number in (signal.SIGINT, signal.SIGTERM):
+        if signal.getsignal(number) != signal.SIG_IGN:  # nohup and a shell's background jobs mean it
+            signal.signal(number, _stop)
     try:
-        app(standalone_mode=True)
+        sys.exit(app(prog_name="nncift", standalone_mode=False))
     except NnciftError as error:
         print(f"nncift: {error}", file=sys.stderr)
         sys.exit(2)
-    except SystemExit as end:
-        if end.code == 130:  # what Typer silently makes of an interrupt
-            print("nncift: interrupted; the same command continues where it stopped", file=sys.stderr)
-        raise
+    except _Stopped as stop:
+        print("nncift: stopped; the same command continues where it left off", file=sys.stderr)
+        sys.exit(128 + stop.number)
+    except Exception as error:
+        if not hasattr(error, "format_message"):  # usage errors have this, but no public class in every typer
+            raise
+        print(f"nncift: {_usage_sentence(error)}", file=sys.stderr)
+        sys.exit(2)
+
+
+class _Stopped(BaseException):
+    """SIGINT or SIGTERM; no library on the way catches it by mistake."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.number = number
+
+
+def _stop(number: int, frame: object) -> NoReturn:
+    raise _Stopped(number)
+
+
+def _usage_sentence(error: Any) -> str:
+    """A wrong flag, verb or value in the form of every other error, with the help page that mends it."""
+    text = re.sub(r"(?<=: )Value error, ", "", error.format_message().strip())
+    text = re.sub(r" \(Possible options: (.*)\)", r". Did you mean \1?", text)
+    place = getattr(getattr(error, "ctx", None), "command_path", "nncift")
+    return f"{text[:1].lower()}{text[1:].rstrip('.?')}{'?' if text.endswith('?') else '.'} See `{place} --help`."
 
 
 class _Warnings(logging.Handler):
@@ -108,11 +139,15 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
 
 
 @app.callback(invoke_without_command=True)
-def _version(version: Annotated[bool, typer.Option("--version", help="Print the version, and stop.")] = False) -> None:
+def _alone(
+    context: typer.Context,
+    version: Annotated[bool, typer.Option("--version", help="Print the version, and stop.")] = False,
+) -> None:
     """Choose the instruction data that teaches most, at a few per cent of what the influence function would cost."""
     if version:
         print(f"nncift {__version__}")
-        raise typer.Exit
+    elif context.invoked_subcommand is None:
+        print(context.get_help())
 
 
 @app.command()
@@ -155,11 +190,14 @@ def run(
 
 
 @app.command("list")
-def list_() -> None:
+def list_(
+    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown tables, for a document.")] = False,
+) -> None:
     """List the influence functions, objectives and embedders by name."""
-    from nncift.screen import print_registry
+    from nncift.screen import registry_lines
 
-    print_registry()
+    for line in registry_lines(markdown=markdown):
+        print(line)
 
 
 @app.command()
@@ -200,6 +238,10 @@ def demo(
 def _run(config: SelectConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
     from nncift.screen import Bars, summary_lines
 
+    if not dry_run and config.output and (changes := changed_options(config, Path(config.output) / "recipe.yaml")):
+        log.warning(
+            "%s holds a run with other options (%s); what they change is computed again", config.output, changes
+        )
     bars = Bars(hidden=quiet or as_json)
     if dry_run:
         from nncift.plan import plan

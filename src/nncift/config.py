@@ -136,17 +136,34 @@ def read_recipe(path: Path) -> SelectConfig:
         ConfigError: it is missing, not YAML, not a recipe, or has an option that does not exist.
     """
     if not path.is_file():
-        raise ConfigError(f"no recipe at {str(path)!r}. A run folder holds one as `recipe.yaml`.")
+        inside = path / "recipe.yaml"
+        mend = f"Did you mean {inside}?" if inside.is_file() else "A run folder holds one as `recipe.yaml`."
+        raise ConfigError(f"no recipe at {str(path)!r}. {mend}")
     try:
         body = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} is not YAML: {str(error).splitlines()[0]}.") from error
+        mark = getattr(error, "problem_mark", None)
+        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
+        raise ConfigError(f"{path} is not YAML{where}. Name the `recipe.yaml` of a run folder.") from error
     if not isinstance(body, dict) or body.get("verb") != "select":
-        raise ConfigError(f"{path} is not a recipe: it has no line `verb: select`.")
+        raise ConfigError(
+            f"{path} is not a recipe: it has no line `verb: select`. Name the `recipe.yaml` of a run folder."
+        )
     values = {name: value for name, value in body.items() if name not in ("nncift", "verb")}
     if isinstance(values.get("option"), list):
         values["option"] = tuple(values["option"])
     return SelectConfig.of(values)
+
+
+def changed_options(config: SelectConfig, recipe: Path) -> str:
+    """The flags that differ from those of a recipe, in words; empty where none does or there is no sound recipe."""
+    try:
+        before = read_recipe(recipe)
+    except ConfigError:
+        return ""
+    now = resolved(config)
+    names = [item.name for item in fields(now) if item.name != "output"]
+    return ", ".join(flag(name) for name in names if getattr(before, name) != getattr(now, name))
 
 
 def resolved(config: SelectConfig) -> SelectConfig:

@@ -10,6 +10,7 @@ from nncift.config import SelectConfig
 from nncift.data.demo import DemoFiles, write_demo
 from nncift.pipeline import select
 from nncift.progress import Reporter
+from nncift.screen import summary_lines
 from nncift.seeds import generator
 from nncift.selection import Selection
 
@@ -42,7 +43,7 @@ def run_demo(folder: Path, *, seed: int, reporter: Reporter) -> list[str]:
         output=str(folder / "run"),
     )
     picked = select(config, reporter)
-    return [*_table(picked, files, seed), *_closing(picked)]
+    return [*_table(picked, files, seed), *summary_lines(picked)]
 
 
 def _table(picked: Selection, files: DemoFiles, seed: int) -> list[str]:
@@ -59,14 +60,3 @@ def _table(picked: Selection, files: DemoFiles, seed: int) -> list[str]:
             f"{name:<28}{mask[picked.picks.order].mean():>8.0%}{np.mean(shares):>10.0%} ({low:.0%} to {high:.0%})"
         )
     return [*lines, ""]
-
-
-def _closing(picked: Selection) -> list[str]:
-    exact, total = picked.costs["exact"], picked.costs["total"]
-    assert picked.fidelity is not None
-    return [
-        picked.fidelity["sentence"],
-        f"{total['lm_sequences']:,} language-model calls where exact influences take {exact['lm_sequences']:,} "
-        f"({exact['share']:.1%}).",
-        f"{len(picked)} of {len(picked.pool)} rows in {picked.subset}",
-    ]

@@ -15,8 +15,9 @@ from nncift.embed.precomputed import Precomputed
 from nncift.ledger import Ledger
 from nncift.pipeline.filling import kernel_bytes, refuse_if_too_large
 from nncift.pipeline.inputs import describe_rejected
-from nncift.pipeline.labelling import Pairs, kernel_shape
+from nncift.pipeline.labelling import Pairs
 from nncift.pipeline.models import Models
+from nncift.pipeline.receipt import exact_calls
 from nncift.pipeline.setup import Setup, prepare
 from nncift.progress import Reporter
 from nncift.run import Work
@@ -96,10 +97,8 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     calls = exact = 0
     if pairs is not None:
         targets = len(np.unique(pairs[0])) if setup.influence.pairwise else 0
-        rows, columns = kernel_shape(setup.axes)
         if setup.influence.needs_model:
-            calls = len(pairs[0]) + targets
-            exact = rows * columns - len(setup.axes.masked) + len(setup.axes.rows)
+            calls, exact = len(pairs[0]) + targets, exact_calls(setup.axes)
         seconds["label"] = _probe_teacher(setup, models, pairs)
     objective = setup.objective
     return Plan(

@@ -27,6 +27,7 @@ from nncift.version import __version__
 
 log = logging.getLogger(__name__)
 
+LOCK = ".nncift.lock"
 _PACKAGES = ("numpy", "numba", "torch", "transformers", "sentence-transformers", "pyarrow", "safetensors")
 
 
@@ -75,15 +76,13 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: TextIO | None = _locked(path)
-        for leftover in path.rglob("*.part"):
+        for leftover in (*path.glob("*.part"), *path.glob("labels/*.part"), *path.glob("embeddings/*.part")):
             leftover.unlink()
         self.records = self._read_records()
 
     def close(self) -> None:
         """Gives the folder free."""
         if self._lock is not None:
-            with suppress(FileNotFoundError):
-                (self.path / ".lock").unlink()
             self._lock.close()
             self._lock = None
 
@@ -108,14 +107,19 @@ class RunFolder:
         seconds = time.perf_counter() - started if done.seconds is None else done.seconds
         costs = {**done.ledger.record(), "seconds": round(seconds, 3)}
         files = {file: file_hash(self.path / file) for file in sorted(done.files)}
+        for stale in set(record.files if record else ()) - set(files):
+            (self.path / stale).unlink(missing_ok=True)
         self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
         self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
         return self.records[name]
 
-    def is_done(self, name: str, depends: dict[str, Any]) -> bool:
-        """Whether `stage` would find its work done."""
-        record = self.records.get(name)
-        return record is not None and record.key == content_key(depends) and self._whole(name, record)
+    def forget_all_but(self, names: set[str]) -> None:
+        """Drops stages that this run does not go through, with their artefacts: a folder tells of one run only."""
+        kept = {file for name in names for file in self.records[name].files}
+        for name in [name for name in self.records if name not in names]:
+            for file in set(self.records.pop(name).files) - kept:
+                (self.path / file).unlink(missing_ok=True)
+        self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes one JSON file atomically, keys in the given order."""
@@ -154,27 +158,25 @@ class RunFolder:
 
 
 def _locked(path: Path) -> TextIO:
-    """The lock file of a folder, held."""
-    while True:
-        try:
-            path.mkdir(parents=True, exist_ok=True)
-            lock = (path / ".lock").open("a+", encoding="utf-8")
-        except OSError as error:
-            raise RunError(
-                f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
-            ) from error
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if os.path.samestat(os.fstat(lock.fileno()), (path / ".lock").stat()):
-                return lock
-        except FileNotFoundError:
-            pass
-        except OSError as error:
-            lock.close()
-            raise RunError(
-                f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
-            ) from error
-        lock.close()  # its owner removed it between the two steps: what is locked is no longer the folder's lock
+    """The lock file of a folder, held. It stays when the run ends: it also tells a run folder from a folder of the user's."""
+    lock = path / LOCK
+    try:
+        if path.is_dir() and any(path.iterdir()) and not lock.exists():
+            raise RunError(f"{str(path)!r} holds other files and is no run folder. Choose another with -o.")
+        path.mkdir(parents=True, exist_ok=True)
+        stream = lock.open("a+", encoding="utf-8")
+    except OSError as error:
+        raise RunError(
+            f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
+        ) from error
+    try:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as error:
+        stream.close()
+        raise RunError(
+            f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
+        ) from error
+    return stream
 
 
 def content_key(depends: dict[str, Any]) -> str:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import sys
+import re
 from types import TracebackType
-from typing import Self
+from typing import Any, Self, get_args
 
 from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, ProgressColumn, Task, TextColumn, TimeRemainingColumn
-from rich.table import Table
+from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
 from nncift import registry
@@ -25,14 +24,12 @@ class Bars:
         self.progress = Progress(
             TextColumn("{task.description:<8}"),
             BarColumn(bar_width=30),
-            MofNCompleteColumn(),
-            _Rate(),
-            TimeRemainingColumn(compact=True),
+            _Standing(),
             console=self.console,
             transient=True,
             disable=not self.live,
         )
-        self.stage = ""
+        self.stages: list[tuple[str, TaskID]] = []  # a stage may load a model: the inner one ends first
 
     def __enter__(self) -> Self:
         self.progress.start()
@@ -44,34 +41,42 @@ class Bars:
         self.progress.stop()
 
     def begin(self, stage: str, total: int, unit: str) -> None:
-        """A stage of `total` units begins; 0 where it cannot be counted."""
-        self._clear()
-        self.stage = stage
-        self.progress.add_task(stage, total=total or None, unit=unit)
+        """A stage of `total` units begins, inside the current one if that has not ended; 0 where it cannot be counted."""
+        self.stages.append((stage, self.progress.add_task(stage, total=total or None, unit=unit)))
 
     def advance(self, count: int) -> None:
-        """`count` more units are done."""
-        for task in self.progress.task_ids:
-            self.progress.advance(task, count)
+        """`count` more units of the innermost stage are done."""
+        self.progress.advance(self.stages[-1][1], count)
 
     def end(self, summary: str) -> None:
-        """The stage ended."""
-        self._clear()
+        """The innermost stage ended."""
+        stage, task = self.stages.pop()
+        self.progress.remove_task(task)
         if not self.hidden:
-            self.console.print(f"{self.stage:<8} {summary}", markup=False, soft_wrap=True)
-
-    def _clear(self) -> None:
-        for task in self.progress.task_ids:
-            self.progress.remove_task(task)
+            self.console.print(f"{stage:<8} {summary}", markup=False, soft_wrap=True)
 
 
-class _Rate(ProgressColumn):
-    """Units a second."""
+class _Standing(ProgressColumn):
+    """How much is done, how fast, and how long the rest takes; the time spent where nothing can be counted."""
 
     def render(self, task: Task) -> Text:
-        """The rate, where it is known."""
-        speed = task.finished_speed or task.speed
-        return Text(f"{speed:,.1f} {task.fields.get('unit', '')}/s" if speed else "")
+        """One short line."""
+        if task.total is None:
+            return Text(f"{duration(task.elapsed or 0.0)}")
+        text = f"{int(task.completed):,}/{int(task.total):,} {task.fields['unit']}"
+        if task.speed:
+            text += f", {task.speed:,.1f}/s"
+        return Text(text if task.time_remaining is None else f"{text}, {duration(task.time_remaining)} left")
+
+
+def duration(seconds: float) -> str:
+    """Seconds as a person says them: 0.4 s, 12 s, 6 min 35 s, 2 h 5 min."""
+    if seconds < 9.95:
+        return f"{seconds:.1f} s"
+    if seconds < 59.5:
+        return f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def summary_lines(picked: Selection) -> list[str]:
@@ -80,33 +85,62 @@ def summary_lines(picked: Selection) -> list[str]:
     lines = []
     if facts["fidelity"]:
         lines.append(facts["fidelity"])
-    labelled = facts["picks_with_labels"]
+    labelled, exact = facts["picks_with_labels"], facts["costs"]["exact"]
     if labelled is not None:
         lines.append(
-            f"{labelled:.0%} of the picks had an exact label, against {facts['rows_with_labels']:.0%} of the pool "
-            "(--known predict ignores exact labels at selection)."
+            f"An exact influence stood behind {labelled:.0%} of the picks and {facts['rows_with_labels']:.0%} of the pool "
+            "(--known predict sets them aside)."
         )
-    exact = facts["costs"]["exact"]
     if exact:
         spent = facts["costs"]["total"]["lm_sequences"]
         lines.append(
-            f"{spent:,} language-model calls where exact influences take {exact['lm_sequences']:,} ({exact['share']:.2%})."
+            f"Language-model calls: {spent:,}; every pair would have taken {exact['lm_sequences']:,} ({exact['share']:.1%})."
         )
-    seconds = ", ".join(f"{name} {costs['seconds']:,.1f} s" for name, costs in facts["costs"]["stages"].items())
-    lines.append(f"Time by stage: {seconds}.")
-    lines.append(
-        f"{facts['rows']:,} of {facts['of']:,} rows ({facts['objective']}: {facts['why']}) in {facts['subset']}"
-    )
+    seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
+    lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")
+    rows = f"{facts['rows']:,} of {facts['of']:,} rows"
+    return [*lines, f"{rows} by {facts['objective']} ({facts['why']}): {facts['subset']}"]
+
+
+def registry_lines(*, markdown: bool) -> list[str]:
+    """Names and first lines of everything registered, or the README's table of influence functions."""
+    if markdown:
+        return [
+            "| `--influence` | influence | scores | needs | exact cost | reference |",
+            "|---|---|---|---|---|---|",
+            *(_markdown_row(registry.load("influence", name)) for name in registry.names("influence")),
+        ]
+    lines = []
+    for kind in get_args(registry.Kind):
+        known = registry.names(kind)
+        lines += [f"{kind}s"] if known else []
+        for name in known:
+            lines.append(f"  {name:<18} {_first_line(registry.load(kind, name))}")
     return lines
 
 
-def print_registry() -> None:
-    """Names and first lines of everything registered."""
-    console = Console(file=sys.stdout, highlight=False)
-    for kind in ("influence", "objective", "embedder"):
-        table = Table(title=f"{kind}s", title_justify="left", box=None, show_header=False, pad_edge=False)
-        for name in registry.names(kind):
-            doc = (registry.load(kind, name).__doc__ or "").strip().splitlines()
-            table.add_row(name, doc[0] if doc else "")
-        console.print(table)
-        console.print()
+def _markdown_row(influence: Any) -> str:
+    scores = "each pair" if influence.pairwise else "each row"
+    needs = [
+        word
+        for word, needed in (("a language model", influence.needs_model), ("embeddings", influence.needs_embeddings))
+        if needed
+    ]
+    cells = (
+        _first_line(influence),
+        scores,
+        " and ".join(needs) or "nothing",
+        _told(influence, "Cost"),
+        _told(influence, "Reference"),
+    )
+    return f"| `{influence.name}` | " + " | ".join(cells) + " |"
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def _told(thing: Any, heading: str) -> str:
+    """The paragraph of a docstring behind a heading such as *Cost*, on one line."""
+    found = re.search(rf"\*{heading}\*: (.+?)(?=\n\s*\*|\n\s*\n|$)", thing.__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()).replace("|", "\\|") if found else "none"

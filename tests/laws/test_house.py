@@ -108,11 +108,8 @@ def test_a_planted_fault_is_found(tmp_path: Path, text: str, complaint: str) -> 
     [
         ("cli.py", "print(1)"),
         ("report/page.py", "print(1)"),
-        (
-            "a.py",
-            "np.load(x, allow_pickle=False)\nload(x, trust_remote_code=False)\nload(x, trust_remote_code=asked)\n"
-            "np.save(x, y)\nself.print(1)",
-        ),
+        ("a.py", "np.load(x, allow_pickle=False)\nnp.save(x, y)\nself.print(1)"),
+        ("a.py", "load(x, trust_remote_code=False)\nload(x, trust_remote_code=asked)"),
         ("a.py", "try:\n    pass\nexcept Exception:\n    pass" + "\n" * (LONGEST - 4)),
     ],
 )

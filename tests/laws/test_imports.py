@@ -17,8 +17,21 @@ FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "ca
 
 ORDER = (
     *("data", "lm", "embed", "influence", "estimator", "kernel", "objective", "evaluation"),
-    *("selection", "run", "scale", "pipeline", "plan", "experiment", "report", "api", "doctor", "demo", "__init__"),
-    *("screen", "cli", "__main__"),
+    *(
+        "selection",
+        "run",
+        "scale",
+        "pipeline",
+        "plan",
+        "experiment",
+        "report",
+        "api",
+        "doctor",
+        "screen",
+        "demo",
+        "__init__",
+    ),
+    *("cli", "__main__"),
 )
 """Each room may use the foundations and what stands before it; `__init__` is the package's own front door."""
 

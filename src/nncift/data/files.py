@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
 from difflib import get_close_matches
@@ -19,8 +18,6 @@ from nncift.data.records import Record, from_mappings, shown
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.data.tables import read_csv, read_parquet
 from nncift.errors import DataError
-
-_log = logging.getLogger(__name__)
 
 MEMORY = "<memory>"
 
@@ -53,15 +50,11 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
     name = fspath(source) if isinstance(source, str | PathLike) else MEMORY
     try:
         file_type, records = _open(source, role)
-        used, examples, rejected = _sort_out(records, asked, name)
+        used, examples, rejected = _sort_out(records, asked, name, role)
     except OSError as error:
         raise DataError(f"cannot read the {role} {name}: {error.strerror or error}. Check the file.") from error
     if not examples:
         raise DataError(_nothing_usable(name, role, rejected, asked))
-    if rejected:
-        reason, count = Counter(row.reason for row in rejected).most_common(1)[0]
-        total = len(rejected) + len(examples)
-        _log.warning("%s: %d of %d rows are rejected, most often (%d): %s", name, len(rejected), total, count, reason)
     return Pool(with_ids(examples, name), tuple(rejected), name, used, file_type)
 
 
@@ -91,7 +84,11 @@ def _open(source: Source, role: str) -> tuple[str, Iterator[Record]]:
 def _refuse_unreadable(path: Path, role: str) -> None:
     if path.is_dir():
         files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-        hint = f"Name one of its files, such as {path / files[0]}." if files else "It holds no file of rows."
+        hint = (
+            f"Name one of its files, such as {path / files[0]}."
+            if files
+            else f"It holds no file of rows ({', '.join(SUFFIXES)})."
+        )
         raise DataError(f"the {role} {path} is a folder. {hint}")
     if not path.exists():
         raise DataError(f"there is no {role} file {path}. {_nearest(path)}")
@@ -116,7 +113,7 @@ def _nearest(path: Path) -> str:
 
 
 def _sort_out(
-    records: Iterator[Record], asked: Layout | None, name: str
+    records: Iterator[Record], asked: Layout | None, name: str, role: str
 ) -> tuple[Layout, list[Example], list[Rejected]]:
     """Usable and rejected rows; the first rows that have columns are held back until they have told the layout."""
     head: list[Record] = []
@@ -127,7 +124,7 @@ def _sort_out(
             rows.append(record.row)
         if len(rows) == DETECTED:
             break
-    used = asked or _detected(rows, name)
+    used = asked or _detected(rows, name, role)
     examples: list[Example] = []
     rejected: list[Rejected] = []
     for record in chain(head, records):
@@ -139,13 +136,13 @@ def _sort_out(
     return used, examples, rejected
 
 
-def _detected(rows: list[dict[str, Any]], name: str) -> Layout:
+def _detected(rows: list[dict[str, Any]], name: str, role: str) -> Layout:
     if not rows:
         return "text"  # nothing is readable, so nothing will be usable, and that is the error
     try:
         return detect(rows)
     except DataError as error:
-        raise DataError(f"{name}: {error}") from None
+        raise DataError(f"the {role} {name}: {error}") from None
 
 
 def _example(record: Record, layout: Layout) -> Example | str:
@@ -164,9 +161,8 @@ def _nothing_usable(name: str, role: str, rejected: list[Rejected], asked: Layou
         return f"the {role} {name} holds no rows. Check how it was written."
     reason, count = Counter(row.reason for row in rejected).most_common(1)[0]
     first = next(row.line for row in rejected if row.reason == reason)
-    mend = (
-        f"Leave out --format {asked} (layout=) to have the layout told from the columns" if asked else "Mend the rows"
-    )
+    option = "--format" if role == "pool" else f"--{role}-format"
+    mend = f"Leave out {option} {asked} to have the layout told from the columns" if asked else "Mend the rows"
     return (
         f"the {role} {name} has no usable row: {len(rejected):,} rejected, most often "
         f"({count:,}, first in line {first}): {reason}. {mend}, or pass another file."

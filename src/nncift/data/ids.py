@@ -12,16 +12,17 @@ from nncift.data.rows import Example
 
 _log = logging.getLogger(__name__)
 
+_LONGEST = 200
 HASH = 16
 """Hexadecimal digits of the content hash that stand for a row without an id of its own."""
 
 
 def own_id(value: Any) -> str:
-    """The id in a row's `id` column as text; empty unless it is a non-blank text or an integer."""
+    """The id in a row's `id` column as text; empty unless it is a non-blank text of at most 200 characters without NUL, or an integer."""
     if isinstance(value, int) and not isinstance(value, bool):
         return str(value) if value.bit_length() <= 256 else ""
-    if not isinstance(value, str) or not value.strip():
-        return ""
+    if not isinstance(value, str) or not value.strip() or len(value) > _LONGEST or "\0" in value:
+        return ""  # arrays of text drop trailing NULs and give every entry the width of the longest
     try:
         value.encode("utf-8")
     except UnicodeEncodeError:  # a lone surrogate cannot be written to any file of the run

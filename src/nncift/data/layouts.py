@@ -72,7 +72,7 @@ def detect(rows: Sequence[Mapping[str, Any]]) -> Layout:
     )
     raise DataError(
         f"no known row layout has these columns: {names or 'none at all'}. Known layouts: {known}. "
-        f"Rename the columns to one of them; --format (layout=) names the layout where the columns do not tell."
+        f"Rename the columns to those of one layout."
     )
 
 
@@ -122,7 +122,7 @@ def _fitting(present: set[str]) -> Layout | None:
 def _missing(sets: Sequence[tuple[str, ...]], row: Mapping[str, Any]) -> str:
     lacking = min(([name for name in columns if name not in row] for columns in sets), key=len)
     other = layout_of(row)
-    hint = f" (the row has the layout {other!r}, most others have not)" if other else ""
+    hint = f" (the row has the layout {other!r})" if other else ""
     return f"missing column {' and '.join(map(repr, lacking))}{hint}"
 
 

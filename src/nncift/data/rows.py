@@ -8,6 +8,10 @@ from functools import cached_property
 from hashlib import sha256
 from typing import Any, Literal
 
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
 Role = Literal["system", "user", "assistant"]
 
 
@@ -117,6 +121,15 @@ class Pool:
             digest.update(line.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
+    @cached_property
+    def raw_fingerprint(self) -> str:
+        """Hash of the rows exactly as they came, in their order: what a written subset depends on."""
+        digest = sha256()
+        for example in self.examples:
+            data = example.raw if isinstance(example.raw, bytes) else repr(example.raw).encode("utf-8", "surrogatepass")
+            digest.update(f"{example.number} {len(data)} ".encode() + data)
+        return digest.hexdigest()
+
     def by_id(self) -> Pool:
         """The same rows sorted by id: the order in which all is sampled, batched and tied, so that a shuffled file
         gives the same subset."""
@@ -133,9 +146,14 @@ Target = Pool
 """The rows that the subset should help with."""
 
 
-def same_text_pairs(targets: Sequence[Example], pool: Sequence[Example]) -> list[tuple[int, int]]:
+def same_text_pairs(targets: Sequence[Example], pool: Sequence[Example]) -> Int[ndarray, "p 2"]:
     """All (i, j) for which target `i` and pool row `j` have the same text: where a row would explain itself."""
-    where: dict[str, list[int]] = {}
-    for j, example in enumerate(pool):
-        where.setdefault(example.content_key, []).append(j)
-    return [(i, j) for i, example in enumerate(targets) for j in where.get(example.content_key, ())]
+    codes: dict[str, int] = {}
+    theirs = np.array([codes.setdefault(example.content_key, len(codes)) for example in pool], dtype=np.int64)
+    ours = np.array([codes.get(example.content_key, -1) for example in targets], dtype=np.int64)
+    by_text = np.argsort(theirs, kind="stable")
+    first, end = (np.searchsorted(theirs[by_text], ours, side=side) for side in ("left", "right"))
+    count = end - first
+    start = np.cumsum(count) - count
+    within = np.arange(count.sum()) - np.repeat(start - first, count)
+    return np.stack([np.repeat(np.arange(len(ours)), count), by_text[within]], axis=1)

@@ -91,10 +91,6 @@ def embed_cached(
             on_progress(repeats)
 
     truncated = sum(found[key][1] for key in keys)
-    if truncated:
-        log.warning(
-            "%s reads only the beginning of %d of %d texts: they are too long", embedder.name, truncated, len(texts)
-        )
     vectors = np.stack([found[key][0] for key in keys]) if keys else np.empty((0, embedder.dimension), dtype=np.float32)
     return Embedded(vectors, len(missing), truncated)
 

@@ -112,7 +112,7 @@ def _open(path: Path) -> np.ndarray:
     try:
         array = np.load(path, mmap_mode="r", allow_pickle=False)
     except FileNotFoundError as error:
-        raise ConfigError(f"there is no file {path}.") from error
+        raise ConfigError(f"there is no file of embeddings {path}. Check --embedder.") from error
     except (OSError, ValueError, EOFError) as error:
         raise ConfigError(f"{path} is not a readable .npy array of numbers: {error}") from error
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] == 0:

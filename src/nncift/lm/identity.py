@@ -5,12 +5,14 @@ from __future__ import annotations
 from hashlib import sha256
 from pathlib import Path
 
+_DECISIVE = {".safetensors", ".bin", ".gguf", ".json", ".jinja", ".model", ".txt", ".py"}
 _SAMPLE = 1 << 20
 _SMALL = 1 << 26
 
 
 def identify(source: str | Path) -> str | None:
-    """Hash of a model folder or file: names, sizes, small files whole, and of large ones the first, middle and last MiB.
+    """Hash of a model file, or of a folder's weights, configuration and tokenizer: names, sizes, small files whole, and of
+    large ones the first, middle and last MiB.
 
     A fine-tuned, merged or otherwise quantised model differs in nearly every weight, so samples tell it apart at a
     thousandth of the cost of reading it.
@@ -26,7 +28,7 @@ def identify(source: str | Path) -> str | None:
         path = snapshot
     digest = sha256()
     files = (
-        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.is_file() and file.name != "done")
+        [path] if path.is_file() else sorted(file for file in path.rglob("*") if file.suffix in _DECISIVE)
     )
     for file in files:
         size = file.stat().st_size
@@ -49,4 +51,6 @@ def _hub_snapshot(name: str) -> Path | None:
         config = cached_file(name, "config.json", local_files_only=True, _raise_exceptions_for_missing_entries=False)
     except (OSError, ValueError):
         return None
-    return Path(config).parent if config else None
+    folder = Path(config).parent if config else None
+    whole = folder is not None and any(file.suffix in (".safetensors", ".bin", ".gguf") for file in folder.iterdir())
+    return folder if whole else None

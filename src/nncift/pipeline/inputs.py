@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import logging
 import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -16,8 +16,6 @@ from numpy import ndarray
 from nncift.data.rows import Example, Pool, same_text_pairs
 from nncift.errors import ConfigError
 from nncift.seeds import generator
-
-log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -43,8 +41,7 @@ class Axes:
     @cached_property
     def masked(self) -> Int[ndarray, "p 2"]:
         """Pairs (row, column) of the same text: a row must not explain itself. They get no label."""
-        pairs = same_text_pairs(self.rows, self.columns)
-        return np.array(pairs, dtype=np.int64).reshape(-1, 2)
+        return same_text_pairs(self.rows, self.columns)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -108,18 +105,30 @@ def parse_budget(text: str, n: int) -> int:
     """
     match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
     if match is None or (not match[2] and "." in match[1]):
-        raise ConfigError(f"--budget {text!r} is neither a number of rows (175) nor a percentage (5%).")
+        raise ConfigError(
+            f"--budget {text!r} is neither a number of rows (175) nor a percentage (5%).{_share_hint(text)}"
+        )
     rows = int(float(match[1]) * n / 100 + 0.5) if match[2] else int(match[1])
     if rows == 0:
         raise ConfigError(f"--budget {text!r} is no row at all of {n} usable rows. Choose a larger budget.")
     if rows > n or (match[2] and float(match[1]) > 100):
-        raise ConfigError(f"--budget {text!r} is {rows} rows, but only {n} rows of the pool are usable.")
+        raise ConfigError(f"--budget {text!r} is {rows:,} rows, but only {n:,} rows of the pool are usable. Lower it.")
     return rows
 
 
+def _share_hint(text: str) -> str:
+    """What a bare fraction most likely meant."""
+    if re.fullmatch(r"\s*0?\.\d+\s*", text) and float(text) > 0:
+        return f" Did you mean {float(text) * 100:.12g}%?"
+    return ""
+
+
 def describe_rejected(pools: Sequence[tuple[str, Pool]]) -> str | None:
-    """One sentence on the rows that cannot be used, or None where all can."""
+    """One sentence on the rows that cannot be used and the most frequent reason, or None where all can be used."""
     parts = [
-        f"{len(pool.rejected)} of {len(pool) + len(pool.rejected)} {role} rows" for role, pool in pools if pool.rejected
+        f"{len(pool.rejected):,} of {len(pool) + len(pool.rejected):,} {role} rows"
+        for role, pool in pools
+        if pool.rejected
     ]
-    return f"{' and '.join(parts)} cannot be used; see rejected.jsonl for the reasons" if parts else None
+    reasons = Counter(row.reason for _, pool in pools for row in pool.rejected).most_common(1)
+    return f"{' and '.join(parts)} are left out, most often: {reasons[0][0]} (see rejected.jsonl)" if parts else None

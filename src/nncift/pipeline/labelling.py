@@ -24,6 +24,8 @@ from nncift.run import RunFolder, Work
 
 BLOCK = 256  # pairs: about ten seconds of a 270M model on two cores; larger runs get at most 4,000 blocks
 
+_NOTE = "__note"
+
 Pairs = tuple[Int[ndarray, " L"], Int[ndarray, " L"]]
 
 
@@ -53,17 +55,16 @@ def label_stage(
         journal = _Journal(folder, labelling)
         missing = journal.missing()
         if missing:
-            reporter.begin("label", len(labelling.pairs[0]) + journal.targets_to_prepare(), "calls")
-            reporter.advance(journal.done_already())
             session_ledger = Ledger()
             session = labelling.influence.start(context(session_ledger))
+            reporter.begin("label", len(labelling.pairs[0]) + len(journal.targets), "calls")
+            reporter.advance(journal.done_already())
             for part in missing:
                 journal.fill(part, session, session_ledger, reporter)
         y = journal.collect(done)
         write_labels(folder, "labels.npz", labelling, y)
         done.files.append("labels.npz")
         done.facts["labels"] = len(y)
-        journal.remove()
         if missing:
             reporter.end(f"{len(y):,} exact influences")
 
@@ -90,6 +91,11 @@ def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray)
         write_npz(part, arrays)
 
 
+def remove_journal(folder: RunFolder) -> None:
+    """Deletes the blocks; called once the stage is recorded, so that a kill before that loses none of them."""
+    shutil.rmtree(folder.path / "labels", ignore_errors=True)
+
+
 def kernel_shape(axes: Axes) -> tuple[int, int]:
     """(rows, columns), one row where the influence is pointwise."""
     return max(1, len(axes.rows)), len(axes.columns)
@@ -104,6 +110,7 @@ class _Journal:
         self.place = folder.path / "labels"
         i, j = labelling.pairs
         self.targets = np.unique(i)
+        self.told: set[str] = set()
         size = max(BLOCK, -(-len(i) // 4000))
         self.blocks = dict(_cut(j, size))
         count = len(self.targets)
@@ -128,10 +135,6 @@ class _Journal:
         parts = {**self.heads, **self.blocks}
         return sum(_length(cut) for name, cut in parts.items() if self._read(name) is not None)
 
-    def targets_to_prepare(self) -> int:
-        """Targets among the work."""
-        return len(self.targets)
-
     def fill(self, name: str, session: Session, ledger: Ledger, reporter: Reporter) -> None:
         """Computes one part and writes it, with what it cost."""
         before, started = ledger.record(), time.perf_counter()
@@ -143,9 +146,11 @@ class _Journal:
             self._refuse_nonfinite(y, i, j)
             arrays = {"y": y}
         spent = {key: value - before[key] for key, value in ledger.record().items()}
-        note = {"costs": spent, "seconds": time.perf_counter() - started, "truncated": session.truncated()}
+        cut = {row: what for row, what in session.truncated().items() if row not in self.told}
+        self.told |= cut.keys()
+        note = {"costs": spent, "seconds": time.perf_counter() - started, "truncated": cut}
         with self.folder.atomic(f"labels/{name}") as part:
-            write_npz(part, {**arrays, "__note": np.array(json.dumps(note))})
+            write_npz(part, {**arrays, _NOTE: np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)})
 
     def collect(self, done: Work) -> ndarray:
         """All labels in the order of the pairs; costs and truncations go to the stage."""
@@ -155,7 +160,7 @@ class _Journal:
             arrays = self._read(name)
             if arrays is None:
                 raise RunError(f"{self.place / name} was written and cannot be read back. Is the disk failing?")
-            note = json.loads(str(arrays["__note"]))
+            note = json.loads(arrays[_NOTE].tobytes())
             done.ledger.add(Ledger(**note["costs"]))
             done.seconds = (done.seconds or 0.0) + note["seconds"]
             truncated |= note["truncated"]
@@ -167,13 +172,9 @@ class _Journal:
             done.note("truncated", f"{len(truncated)} rows lost text to the context limit; stages.json lists them")
         return np.concatenate(values)
 
-    def remove(self) -> None:
-        """Deletes the parts; their content is in the labels file now."""
-        shutil.rmtree(self.place)
-
     def _prepared(self) -> dict[str, ndarray]:
         parts = [self._read(name) or {} for name in self.heads]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != "__note"}
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != _NOTE}
 
     def _read(self, name: str) -> dict[str, ndarray] | None:
         path = self.place / name

@@ -57,7 +57,7 @@ class Models:
         name = self.config.model
         if name is None:
             raise ConfigError("this step needs a language model: add --model.")
-        self.reporter.begin(f"load {name}", 0, "")
+        self.reporter.begin("load", 0, "")
         lm = load_language_model(
             name,
             self.placement,
@@ -65,7 +65,7 @@ class Models:
             quantize=self.config.quantize,
             trust_remote_code=self.config.trust_remote_code,
         )
-        self.reporter.end(f"{lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
+        self.reporter.end(f"{name}: {lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
         return lm
 
     @cached_property
@@ -79,12 +79,12 @@ class Models:
     @cached_property
     def embedder(self) -> Embedder | Precomputed:
         """The embedder, by the device where the user named none."""
-        name, why = self.config.embedder, "as asked"
+        name = why = self.config.embedder
         if name is None:
             name, why = default_embedder(self.placement.device)
-        self.reporter.begin(f"load {name}", 0, "")
+        self.reporter.begin("load", 0, "")
         embedder = load_embedder(name, device=self.placement.device)
-        self.reporter.end(why)
+        self.reporter.end(str(why))
         return embedder
 
     def embed(self, done: Work) -> Embeddings:

@@ -58,7 +58,7 @@ def test_the_facts_agree_with_the_columns(files: DemoFiles) -> None:
 def test_no_question_is_asked_twice_but_in_copies(files: DemoFiles) -> None:
     rows = [row for row in rows_of(files.pool) if row["duplicate_of"] is None] + rows_of(files.target)
     assert len({(row["instruction"], row["input"]) for row in rows}) == len(rows) == 360 - 29 + 36
-    assert not same_text_pairs(load_pool(files.target).examples, load_pool(files.pool).examples)
+    assert not len(same_text_pairs(load_pool(files.target).examples, load_pool(files.pool).examples))
 
 
 def test_rows_are_short(files: DemoFiles) -> None:

@@ -111,11 +111,6 @@ def test_a_shared_id_is_logged(caplog: pytest.LogCaptureFixture) -> None:
     assert "2 rows share their id" in caplog.text
 
 
-def test_rejected_rows_are_logged_with_the_most_frequent_reason(caplog: pytest.LogCaptureFixture) -> None:
-    load_pool([row(1), row(2) | {"output": ""}, row(3) | {"output": ""}, {"instruction": "i"}])
-    assert "3 of 4 rows are rejected, most often (2): empty response" in caplog.text
-
-
 def test_rows_in_memory(caplog: pytest.LogCaptureFixture) -> None:
     pool = load_pool(iter([row(1), [1], {3: "x"}, row(2)]))
     assert (pool.source, pool.file_type) == ("<memory>", "jsonl")

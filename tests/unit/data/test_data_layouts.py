@@ -114,9 +114,9 @@ def test_null_columns_do_not_count_unless_all_are_null() -> None:
     assert detect([{"instruction": "i", "output": None}]) == "alpaca"
 
 
-def test_unknown_columns_are_listed_with_the_known_layouts_and_the_option() -> None:
+def test_unknown_columns_are_listed_with_the_known_layouts() -> None:
     with pytest.raises(DataError) as caught:
         detect([{"frage": "x", "antwort": "y"}])
     message = str(caught.value)
-    assert "'frage', 'antwort'" in message and "--format" in message
+    assert "'frage', 'antwort'" in message and "Rename the columns" in message
     assert all(layout in message for layout in LAYOUTS)

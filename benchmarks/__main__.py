@@ -1,0 +1,102 @@
+"""`make bench`: every benchmark, one after the other, and the page that shows their results.
+
+    python -m benchmarks [--pool POOL.jsonl --target TARGET.jsonl] [--write docs/benchmarks.md]
+
+Without files the labels are timed on the generated demo rows, which are shorter than real ones.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from nncift.data.demo import write_demo
+from nncift.version import __version__
+
+HERE = Path(__file__).parent
+
+
+def measured(script: str, *arguments: str) -> dict[str, Any]:
+    """Runs one benchmark in a process of its own and reads its numbers."""
+    with tempfile.TemporaryDirectory() as folder:
+        out = Path(folder) / "out.json"
+        subprocess.run([sys.executable, str(HERE / script), *arguments, "--json", str(out)], check=True)
+        return json.loads(out.read_text(encoding="utf-8"))
+
+
+def page(labels: dict[str, Any], fill: dict[str, Any], rows: str) -> str:
+    """The results as Markdown."""
+    tokens = labels["tokens"]
+    lines = [
+        "# Benchmarks",
+        "",
+        "Written by `python -m benchmarks --pool POOL.jsonl --target TARGET.jsonl --write docs/benchmarks.md`; every ratio is",
+        "against the named peer in the same run, after equal results were asserted.",
+        "",
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
+        f"torch {fill['machine']['torch']}, nncift {__version__}.",
+        "",
+        "## DELIFT labels",
+        "",
+        f"{labels['pairs']} pairs of {rows}, {labels['model']} in {labels['dtype']} on {labels['threads']} threads; on average "
+        f"{tokens['prefix']:.0f} tokens of instruction and example, {tokens['query']:.0f} of query, "
+        f"{tokens['response']:.0f} of response. The peer is the plain `transformers` forward: length-sorted batches of 16, "
+        "all logits. The bound is what counting floating-point operations allows for these lengths.",
+        "",
+        "| path | ms a pair | ratio | bound | goal |",
+        "|---|--:|--:|--:|--:|",
+        f"| plain forward | {labels['ms_per_pair']['plain']:.1f} | 1.00 | | |",
+        f"| shared prefixes, tiled head | {labels['ms_per_pair']['ours']:.1f} | {labels['ratio']:.2f} | "
+        f"{labels['flop_bound']:.2f} | {labels['goal']:.2f} |",
+        "",
+        f"Distances differ by {labels['difference']['mean']:.1e} on average and {labels['difference']['worst']:.1e} at worst.",
+        "",
+        "## Filling a kernel",
+        "",
+        f"{fill['n']:,} candidates × {fill['m']:,} targets, 1,024-dimensional embeddings, 100 hidden units; median of five "
+        f"runs. Compiling takes {fill['compile_seconds']:.1f} s once per machine and is not counted.",
+        "",
+        "| path | threads | pairs/s | whole kernel |",
+        "|---|--:|--:|--:|",
+    ]
+    for line in fill["fill"]:
+        whole = f"{line['whole_kernel_seconds']:,.3g} s" + (" (extrapolated)" if line["extrapolated"] else "")
+        lines.append(f"| {line['path']} | {line['threads']} | {line['rate']:,.0f} | {whole} |")
+    greedy = fill["greedy"]
+    lines += [
+        "",
+        f"Facility location, {greedy['budget']} of {greedy['n']:,} candidates on {greedy['m']} rows, equal picks asserted: "
+        f"lazy greedy {greedy['lazy_seconds'] * 1e3:.2f} ms, plain NumPy greedy {greedy['plain_seconds']:.2f} s, "
+        f"{greedy['ratio']:.0f} times.",
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description="Runs every benchmark.")
+    parser.add_argument("--pool", type=Path)
+    parser.add_argument("--target", type=Path)
+    parser.add_argument("--write", type=Path, help="write the results here as Markdown")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as folder:
+        demo = write_demo(Path(folder))
+        pool, target = options.pool or demo.pool, options.target or demo.target
+        rows = f"`{pool.name}` and `{target.name}`" if options.pool else "the generated demo rows"
+        labels = measured("delift_labels.py", str(pool), str(target))
+    fill = measured("matrix_fill.py")
+    text = page(labels, fill, rows)
+    print(text)
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""From exact labels or an estimator to a ranking: fills the kernels, states the objective, runs greedy, says why."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cache
+
+import numpy as np
+
+from nncift.config import SelectConfig
+from nncift.data.labels import Labels
+from nncift.estimator.fitted import FittedEstimator
+from nncift.ledger import Ledger
+from nncift.objective.base import Objective
+from nncift.objective.greedy import greedy
+from nncift.objective.modular import mean_influence
+from nncift.objective.problem import CoverageProblem
+from nncift.objective.reasons import explain
+from nncift.pipeline import filling
+from nncift.pipeline.models import Embeddings, Models
+from nncift.selection import Picks
+
+
+@dataclass(frozen=True, slots=True)
+class Ranked:
+    """A ranking, and how far a sample of the target rows can be off.
+
+    Attributes:
+        picks: the ranking with its reasons.
+        sampled: whether only a sample of the target rows is represented.
+        sampling_error: standard error of their coverage that comes of it, as a share of it; None where nothing was
+            left out, or the objective covers no target rows.
+        covers: whether the objective covers rows, so that gains can run out.
+    """
+
+    picks: Picks
+    sampled: bool
+    sampling_error: float | None
+    covers: bool
+
+
+def make_ranker(
+    config: SelectConfig,
+    models: Models,
+    objective: Objective,
+    embeddings: Callable[[], Embeddings],
+    labels: Labels | None,
+    estimator: FittedEstimator | None,
+) -> Callable[[int], Ranked]:
+    """A function that ranks any number of rows; the kernels are filled when it is first called, and kept.
+
+    Args:
+        config: weights, threads, and what to do with known labels.
+        models: of the run.
+        objective: the set function.
+        embeddings: gives the vectors of both axes.
+        labels: exact influences, None for a free teacher.
+        estimator: None where every influence is exact.
+    """
+    axes, influence = models.setup.axes, models.setup.influence
+
+    @cache
+    def filled() -> filling.Filled:
+        if estimator is not None:
+            known = labels if config.known == "keep" else None
+            return filling.from_estimator(estimator, axes, embeddings(), known, threads=config.threads)
+        if labels is not None:
+            return filling.from_labels(axes, labels)
+        seen = embeddings() if influence.needs_embeddings else None
+        return filling.from_session(axes, influence.start(models.context(seen, Ledger())))
+
+    def rank(budget: int) -> Ranked:
+        kernels = filling.kernels(filled(), axes)
+        merit = mean_influence(kernels)
+        problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
+        ranking = greedy(problem, budget, rest=merit, threads=config.threads)
+        represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
+        score = merit if problem.modular is None else problem.modular
+        reasons = explain(problem, ranking, [row.id for row in represented], score)
+        picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.rest_rule)
+        left_out = axes.sampled_from - axes.m
+        error = _sampling_error(problem, ranking.order, left_out) if left_out else None
+        return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0)
+
+    return rank
+
+
+def _sampling_error(problem: CoverageProblem, order: np.ndarray, left_out: int) -> float | None:
+    """Standard error of the mean coverage of a row over that mean, with the finite-population correction; None where the
+    objective covers no target rows."""
+    r = problem.values.shape[1]
+    if r < 2 or problem.cap is not None:
+        return None
+    covered = problem.start.copy()
+    for j in order:
+        np.maximum(covered, problem.values[j], out=covered)
+    gained = covered - problem.start
+    mean = float(gained.mean())
+    return float(gained.std(ddof=1) / mean * np.sqrt(left_out / (r + left_out) / r)) if mean > 0 else None

@@ -123,11 +123,11 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
             item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[hint, typer.Argument(help=text)]
         )
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
-    annotation: Any = list[str] if item.name == "option" else hint
-    if choices:  # a wrong word gets the configuration's one sentence, not Typer's
-        annotation = str | None if item.default is None else str
     names = [flag(item.name), *([short] if short else [])]
     default = [*(item.default or ())] if item.name == "option" else item.default
+    annotation: Any = list[str] if item.name == "option" else hint
+    if choices:  # a wrong word gets the configuration's one sentence, not Typer's
+        annotation = str | None if default is None else str
     return inspect.Parameter(
         item.name,
         inspect.Parameter.KEYWORD_ONLY,

@@ -76,7 +76,7 @@ class RunFolder:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: TextIO | None = _locked(path)
-        for leftover in (*path.glob("*.part"), *path.glob("labels/*.part"), *path.glob("embeddings/*.part")):
+        for leftover in (*path.glob("*.part"), *path.glob("*/*.part")):
             leftover.unlink()
         self.records = self._read_records()
 

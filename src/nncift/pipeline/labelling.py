@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+import logging
 import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from hashlib import sha256
 from typing import Any
 
 import numpy as np
@@ -21,6 +23,8 @@ from nncift.ledger import Ledger
 from nncift.pipeline.inputs import Axes
 from nncift.progress import Reporter
 from nncift.run import RunFolder, Work
+
+log = logging.getLogger(__name__)
 
 BLOCK = 256  # pairs: about ten seconds of a 270M model on two cores; larger runs get at most 4,000 blocks
 
@@ -44,6 +48,16 @@ class Labelling:
     axes: Axes
     pairs: Pairs
     meta: dict[str, Any]
+
+    @property
+    def meta_text(self) -> str:
+        """`meta` as the JSON text that the labels file holds."""
+        return json.dumps(self.meta, sort_keys=True)
+
+    @property
+    def journal(self) -> str:
+        """The folder of the blocks, named by what they depend on."""
+        return f"labels-{sha256(self.meta_text.encode()).hexdigest()[:8]}"
 
 
 def label_stage(
@@ -82,7 +96,7 @@ def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray)
         "y": y,
         "target_ids": np.array([example.id for example in axes.rows], dtype=np.str_),
         "pool_ids": np.array([example.id for example in axes.columns], dtype=np.str_),
-        "meta": np.array(json.dumps(labelling.meta, sort_keys=True)),
+        "meta": np.array(labelling.meta_text),
     }
     shape = kernel_shape(axes)
     if len(y) + len(axes.masked) == shape[0] * shape[1]:
@@ -91,9 +105,24 @@ def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray)
         write_npz(part, arrays)
 
 
-def remove_journal(folder: RunFolder) -> None:
+def remove_journal(folder: RunFolder, labelling: Labelling) -> None:
     """Deletes the blocks; called once the stage is recorded, so that a kill before that loses none of them."""
-    shutil.rmtree(folder.path / "labels", ignore_errors=True)
+    shutil.rmtree(folder.path / labelling.journal, ignore_errors=True)
+
+
+def set_aside(folder: RunFolder, labelling: Labelling | None) -> None:
+    """Renames a labels file that this run does not use, so that no exact influence is ever lost to another run."""
+    path = folder.path / "labels.npz"
+    if not path.is_file():
+        return
+    try:
+        meta = str(read_npz(path).get("meta"))
+    except RunError:
+        return  # damaged; the stage finds out and computes it again
+    if labelling is None or meta != labelling.meta_text:
+        kept = path.with_name(f"labels-{sha256(meta.encode()).hexdigest()[:8]}.npz")
+        path.replace(kept)
+        log.warning("the exact influences of the run that was here before are kept as %s", kept)
 
 
 def kernel_shape(axes: Axes) -> tuple[int, int]:
@@ -107,7 +136,7 @@ class _Journal:
     def __init__(self, folder: RunFolder, labelling: Labelling) -> None:
         self.folder = folder
         self.labelling = labelling
-        self.place = folder.path / "labels"
+        self.place = folder.path / labelling.journal
         i, j = labelling.pairs
         self.targets = np.unique(i)
         self.told: set[str] = set()
@@ -117,14 +146,6 @@ class _Journal:
         self.heads = {
             f"prepared-{k:06d}.npz": slice(s, min(s + size, count)) for k, s in enumerate(range(0, count, size))
         }
-        key = json.dumps(labelling.meta, sort_keys=True)
-        if self.place.is_dir() and (
-            not (self.place / "key.json").is_file() or (self.place / "key.json").read_text() != key
-        ):
-            shutil.rmtree(self.place)
-        if not (self.place / "key.json").is_file():
-            with folder.atomic("labels/key.json") as part:
-                part.write_text(key)
 
     def missing(self) -> list[str]:
         """Names of the parts that are not on disk or damaged, in the order in which they must be made."""
@@ -149,7 +170,7 @@ class _Journal:
         cut = {row: what for row, what in session.truncated().items() if row not in self.told}
         self.told |= cut.keys()
         note = {"costs": spent, "seconds": time.perf_counter() - started, "truncated": cut}
-        with self.folder.atomic(f"labels/{name}") as part:
+        with self.folder.atomic(f"{self.place.name}/{name}") as part:
             write_npz(part, {**arrays, _NOTE: np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)})
 
     def collect(self, done: Work) -> ndarray:

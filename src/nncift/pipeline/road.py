@@ -25,7 +25,7 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective
 from nncift.pipeline import receipt
 from nncift.pipeline.filling import refuse_if_too_large
-from nncift.pipeline.labelling import Labelling, kernel_shape, label_stage, remove_journal
+from nncift.pipeline.labelling import Labelling, kernel_shape, label_stage, remove_journal, set_aside
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.setup import Setup, prepare
@@ -101,6 +101,7 @@ class _Road:
         setup, folder = self.setup, self.folder
         labelling = None if setup.pairs is None else self.labelling()
         notes = self._begin(config)
+        set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
         estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(labels)
         if labels is None and setup.influence.needs_embeddings:
@@ -108,7 +109,6 @@ class _Road:
         rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator)
         record = self._stage("select", self._depends(config, objective), lambda done: self._choose(done, rank, labels))
         folder.forget_all_but(set(self.used))
-        remove_journal(folder)
         costs = receipt.costs(setup, self.used)
         folder.write_json("costs.json", costs)
         for stage in self.used.values():
@@ -145,7 +145,7 @@ class _Road:
         seen = self.embeddings() if self.setup.influence.needs_embeddings else None
         work = label_stage(self.folder, labelling, lambda ledger: self.models.context(seen, ledger), self.reporter)
         self._stage("label", labelling.meta, work)
-        remove_journal(self.folder)
+        remove_journal(self.folder, labelling)
         return _read_labels(self.folder.path / "labels.npz", labelling)
 
     def tell_rows(self) -> None:
@@ -266,5 +266,5 @@ def _kept(path: Path, labelling: Labelling) -> Labels | None:
         stored = read_npz(path)
     except RunError:
         return None
-    same = "meta" in stored and str(stored["meta"]) == json.dumps(labelling.meta, sort_keys=True)
+    same = str(stored.get("meta")) == labelling.meta_text
     return _read_labels(path, labelling) if same else None

@@ -69,8 +69,7 @@ class Setup:
 
     def depends(self) -> dict[str, Any]:
         """What the labels depend on, but for the models."""
-        assert self.pairs is not None
-        drawn = sha256(self.pairs[0].tobytes() + self.pairs[1].tobytes()).hexdigest()
+        drawn = "all" if self.pairs is None else sha256(b"".join(axis.tobytes() for axis in self.pairs)).hexdigest()
         depends = {
             "influence": self.config.influence,
             "source": _source_hash(type(self.influence)) if ":" in self.config.influence else "",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import json
 import logging
 import os
@@ -11,7 +10,6 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import TextIO
 
 import pytest
 
@@ -128,8 +126,7 @@ def test_a_folder_is_not_done_while_a_stage_is_at_work(done: Path) -> None:
         assert (done / "done.json").exists()
         folder.stage("write", {"a": 2}, Writer(folder))
         assert not (done / "done.json").exists()
-        assert folder.is_done("write", {"a": 2}) and not folder.is_done("write", {"a": 1})
-        assert not folder.is_done("other", {"a": 2})
+        assert folder.records["write"].key == content_key({"a": 2})
 
 
 def test_a_failure_leaves_the_stage_undone(done: Path) -> None:
@@ -139,8 +136,7 @@ def test_a_failure_leaves_the_stage_undone(done: Path) -> None:
     with closing(RunFolder(done)) as folder, pytest.raises(ValueError, match="half-way"):
         folder.stage("late", {"b": 1}, fail)
     with closing(RunFolder(done)) as folder:
-        assert set(folder.records) == {"write"}
-        assert folder.is_done("write", {"a": 1})
+        assert set(folder.records) == {"write"} and folder.records["write"].key == content_key({"a": 1})
 
 
 def test_a_write_that_fails_leaves_the_old_file(folder: RunFolder) -> None:
@@ -182,21 +178,27 @@ def test_closing_twice_is_harmless_and_gives_the_folder_free(tmp_path: Path) -> 
         pass
 
 
-def test_a_lock_that_its_owner_just_removed_locks_nobody_in(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    path = tmp_path / "run"
-    real, calls = fcntl.flock, []
+def test_a_folder_of_the_users_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "labels").mkdir()
+    kept = [tmp_path / "labels" / "precious.txt", tmp_path / "film.mkv.part"]
+    for path in kept:
+        path.write_text("mine")
+    with pytest.raises(RunError, match=r"holds other files and is no run folder\. Choose another with -o"):
+        RunFolder(tmp_path)
+    assert sorted(path for path in tmp_path.rglob("*") if path.is_file()) == sorted(kept)
 
-    def late(stream: TextIO, how: int) -> None:
-        if not calls:
-            (path / ".lock").unlink()
-        calls.append(how)
-        real(stream, how)
 
-    monkeypatch.setattr(fcntl, "flock", late)
-    with closing(RunFolder(path)):
-        assert (path / ".lock").exists() and len(calls) == 2
-        with pytest.raises(RunError, match="in use"):
-            RunFolder(path)
+def test_artefacts_of_an_earlier_key_do_not_stay(folder: RunFolder) -> None:
+    def work(name: str) -> Callable[[Work], None]:
+        def write(done: Work) -> None:
+            (folder.path / name).write_text("x")
+            done.files.append(name)
+
+        return write
+
+    folder.stage("write", {"a": 1}, work("subset.jsonl"))
+    folder.stage("write", {"a": 2}, work("subset.csv"))
+    assert (folder.path / "subset.csv").exists() and not (folder.path / "subset.jsonl").exists()
 
 
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:

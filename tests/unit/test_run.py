@@ -201,6 +201,15 @@ def test_artefacts_of_an_earlier_key_do_not_stay(folder: RunFolder) -> None:
     assert (folder.path / "subset.csv").exists() and not (folder.path / "subset.jsonl").exists()
 
 
+def test_stages_that_a_run_does_not_go_through_are_dropped(done: Path) -> None:
+    with closing(RunFolder(done)) as folder:
+        folder.stage("other", {"b": 1}, lambda work: None)
+        folder.forget_all_but({"other"})
+    assert not (done / "deep/artefact.txt").exists()
+    with closing(RunFolder(done)) as folder:
+        assert set(folder.records) == {"other"}
+
+
 def test_a_file_in_the_place_of_the_folder_is_refused(tmp_path: Path) -> None:
     (tmp_path / "run").write_text("mine")
     with pytest.raises(RunError, match="cannot write the run folder"):

@@ -64,12 +64,12 @@ def tokenize_prefix(tokenizer: Any, template: Template, example: Example | None)
     """The shared part in front of every query that sees `example` (None: the instruction alone)."""
     text = template.prefix(example)
     bos = () if template.special else _bos(tokenizer)
-    ids = (*bos, *_ids(tokenizer, text))
+    ids = (*bos, *_ids(tokenizer, text, special=template.special))
     if example is None:
         return Prefix(ids, len(ids), 0)
     start, end = template.example_span(example)
-    head = len(bos) + len(_ids(tokenizer, text[:start]))
-    return Prefix(ids, head, len(_ids(tokenizer, text[end:])))
+    head = len(bos) + len(_ids(tokenizer, text[:start], special=template.special))
+    return Prefix(ids, head, len(_ids(tokenizer, text[end:], special=template.special)))
 
 
 def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit: int) -> Query:
@@ -80,8 +80,8 @@ def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit
     Raises:
         DataError: the response has no token.
     """
-    query = _ids(tokenizer, template.query(target))
-    response = _ids(tokenizer, target.response)
+    query = _ids(tokenizer, template.query(target), special=template.special)
+    response = _ids(tokenizer, target.response, special=False)
     if not response:
         raise DataError(f"row {target.id!r}: its response has no token under this tokenizer. Remove the row.")
     stays = min(len(query), _PROMPT_END)
@@ -100,8 +100,11 @@ def join(prefix: Sequence[int], query: Query) -> tuple[tuple[int, ...], Query]:
     return tuple(prefix[:-1]), Query((prefix[-1],), query.response, query.truncated)
 
 
-def _ids(tokenizer: Any, text: str) -> list[int]:
-    return tokenizer(text, add_special_tokens=False, verbose=False)["input_ids"] if text else []
+def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+    """Token ids of a text; only where it holds a chat template's own special tokens may its words become some."""
+    if not text:
+        return []
+    return tokenizer(text, add_special_tokens=False, split_special_tokens=not special, verbose=False)["input_ids"]
 
 
 def _bos(tokenizer: Any) -> tuple[int, ...]:

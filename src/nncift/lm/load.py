@@ -97,7 +97,8 @@ def prepare(
         False,
         fingerprint,
         max_length,
-        model.num_parameters(),  # counts the weights of a quantised model, not its bytes
+        # four-bit weights are packed two to a byte
+        sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in model.parameters()),
     )
     return replace(lm, shares_prefixes=shares_prefixes(lm))
 

@@ -221,6 +221,11 @@ def test_a_folder_at_work_is_refused(corpus: Corpus, planted: str, tmp_path: Pat
     process.wait()
 
 
+def _heed_interrupts() -> None:
+    """A suite that a shell started in the background ignores SIGINT, and its children would inherit that."""
+    signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+
 def test_an_interrupt_says_how_to_go_on(corpus: Corpus, planted: str, tmp_path: Path) -> None:
     process = subprocess.Popen(
         _command(corpus, planted, tmp_path / "run"),
@@ -228,6 +233,7 @@ def test_an_interrupt_says_how_to_go_on(corpus: Corpus, planted: str, tmp_path: 
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
+        preexec_fn=_heed_interrupts,
     )
     while not labelled(tmp_path):
         assert process.poll() is None

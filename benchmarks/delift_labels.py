@@ -60,7 +60,7 @@ def ours(
     lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query], ledger: Ledger
 ) -> np.ndarray:
     """What labelling runs."""
-    return np.array([distance(scores) for scores in score_responses(lm, prefixes, queries, ledger=ledger)])
+    return np.array([distance(scores) for scores in score_responses(lm, prefixes, queries)])
 
 
 def flop_bound(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query]) -> float:

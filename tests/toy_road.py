@@ -26,6 +26,7 @@ from dataclasses import dataclass
 from hashlib import sha256
 from typing import ClassVar, Literal
 import numpy as np
+from nncift.influence.base import Traits
 
 
 def noise(text):
@@ -35,13 +36,7 @@ def noise(text):
 @dataclass(frozen=True, slots=True)
 class Planted:
     """Rows of one topic help targets of that topic. *Cost*: nothing."""
-    name: ClassVar[str] = "planted"
-    pairwise: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = False
-    needs_embeddings: ClassVar[bool] = False
-    free: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
-    objective: ClassVar[str] = "facility-location"
+    traits: ClassVar[Traits] = Traits(name="planted", pairwise=True, objective="facility-location", uses_target=True)
     gap: float = 1.0
     offset: int = 0
     flip: bool = False
@@ -54,13 +49,7 @@ class Planted:
 @dataclass(frozen=True, slots=True)
 class Worth:
     """Rows of the topic beta are worth more. *Cost*: nothing."""
-    name: ClassVar[str] = "worth"
-    pairwise: ClassVar[bool] = False
-    needs_model: ClassVar[bool] = False
-    needs_embeddings: ClassVar[bool] = False
-    free: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
-    objective: ClassVar[str] = "top-mean"
+    traits: ClassVar[Traits] = Traits(name="worth", pairwise=False, objective="top-mean")
 
     def start(self, context):
         return PointSession(context)
@@ -82,7 +71,7 @@ class Session:
             same = target.text.split()[0] == row.text.split()[0]
             value = self.influence.gap * same + 0.3 * noise(row.id) + 0.1 * noise(target.id + row.id)
             values.append(0.25 if self.influence.shape == "flat" else value)
-        self.context.ledger.lm_sequences += len(i)
+        self.context.ledger.lm_forwards += len(i)
         on_progress(len(i))
         return np.array(values, dtype=np.float32) + self.influence.offset
 
@@ -106,7 +95,7 @@ class PointSession:
 
     def label(self, i, j, prepared, *, on_progress):
         rows = [self.context.pool[int(b)] for b in j]
-        self.context.ledger.lm_sequences += len(j)
+        self.context.ledger.lm_forwards += len(j)
         on_progress(len(j))
         return np.array([row.text.startswith("beta") + 0.2 * noise(row.id) for row in rows], dtype=np.float32)
 

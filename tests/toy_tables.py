@@ -42,6 +42,9 @@ class TableLM(torch.nn.Module):
     def get_output_embeddings(self) -> None:
         """None that could be tiled."""
 
+    def get_input_embeddings(self) -> None:
+        """None: the table is looked up."""
+
     def get_decoder(self) -> torch.nn.Module:
         """Itself: there is no trunk apart from the head."""
         return self

@@ -14,7 +14,6 @@ from nncift.cachedir import cache_folder
 from nncift.data.rows import Example, Turn
 from nncift.data.template import choose_template
 from nncift.embed.choose import default_embedder
-from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu, place
 from nncift.lm.load import load_language_model
 from nncift.lm.model import LanguageModel
@@ -71,7 +70,7 @@ def _prompt(lm: LanguageModel) -> Iterator[str]:
     template = choose_template(lm.tokenizer)
     prefix = tokenize_prefix(lm.tokenizer, template, _SHOWN)
     query = tokenize_query(lm.tokenizer, template, _ASKED, limit=lm.max_length)
-    scores = score_responses(lm, [prefix.ids], [query], ledger=Ledger())[0]
+    scores = score_responses(lm, [prefix.ids], [query])[0]
     yield "one target behind one example; the tokens in ⟦ ⟧ are scored:"
     yield ""
     response = "".join(f"⟦{lm.tokenizer.decode([token])}⟧" for token in query.response)

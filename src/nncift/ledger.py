@@ -1,4 +1,4 @@
-"""What a run spends, counted where it is spent: every place that calls a model adds to the ledger it was handed."""
+"""What a run spends, counted where it is spent."""
 
 from __future__ import annotations
 
@@ -7,28 +7,35 @@ from dataclasses import asdict, dataclass, fields
 
 @dataclass(slots=True)
 class Ledger:
-    """Counters of one stage. All start at zero and only grow.
+    """Counters of one stage. All start at zero and only grow. What a language model or an encoder did is counted by hooks
+    on its modules, not derived from what was asked for.
 
     Attributes:
-        lm_sequences: sequences whose response was scored by the language model (one per pair, one per target without
-            example).
-        lm_prefixes: shared prefixes that were encoded (their cost is in `lm_tokens`).
-        lm_tokens: tokens that went through the trunk of the language model, padding excluded.
-        lm_padding: padding tokens that went through beside them.
+        lm_forwards: sequences that went forward through the language model, in training and for gradients too.
+        lm_prefixes: shared prefixes that went forward beside them, to be kept as key-value caches.
+        lm_backwards: sequences that went backward.
+        lm_tokens: tokens that went forward, padding excluded.
+        lm_backward_tokens: tokens that went backward, padding excluded.
+        lm_padding: padding tokens that went forward beside them.
         head_tokens: positions for which vocabulary logits were computed.
-        encoder_sequences: texts embedded.
+        encoder_forwards: texts that went through the sentence encoder.
         pair_predictions: entries of kernels filled by an estimator.
         truncated: rows that lost text to the context limit.
+        flops: estimated floating-point operations: 2 per weight and token forward, 4 more backward, padding included;
+            embeddings looked up cost none, the output head only where logits were computed.
     """
 
-    lm_sequences: int = 0
+    lm_forwards: int = 0
     lm_prefixes: int = 0
+    lm_backwards: int = 0
     lm_tokens: int = 0
+    lm_backward_tokens: int = 0
     lm_padding: int = 0
     head_tokens: int = 0
-    encoder_sequences: int = 0
+    encoder_forwards: int = 0
     pair_predictions: int = 0
     truncated: int = 0
+    flops: int = 0
 
     def add(self, other: Ledger) -> None:
         """Adds the counters of another ledger to this one."""

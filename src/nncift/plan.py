@@ -88,15 +88,15 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     refuse_if_too_large(setup.axes)
     models = Models(setup, reporter)
     pairs = setup.pairs
-    needs_embeddings = setup.influence.needs_embeddings or not setup.exact
+    needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
     encoder_calls = 0
     if needs_embeddings:
         encoder_calls, seconds["embed"] = _probe_embedder(setup, models)
     calls = exact = 0
     if pairs is not None:
-        targets = len(np.unique(pairs[0])) if setup.influence.pairwise else 0
-        if setup.influence.needs_model:
+        targets = len(np.unique(pairs[0])) if setup.influence.traits.pairwise else 0
+        if setup.influence.traits.needs_model:
             calls, exact = len(pairs[0]) + targets, exact_calls(setup.axes)
         seconds["label"] = _probe_teacher(setup, models, pairs)
     objective = setup.objective
@@ -136,7 +136,7 @@ def _probe_teacher(setup: Setup, models: Models, pairs: Pairs) -> float:
     The sample grows until it has taken long enough to be told from noise.
     """
     i, j = pairs
-    embeddings = models.embed(Work()) if setup.influence.needs_embeddings else None
+    embeddings = models.embed(Work()) if setup.influence.traits.needs_embeddings else None
     session = setup.influence.start(models.context(embeddings, Ledger()))
     order = generator(setup.config.seed, "plan").permutation(np.unique(j))
     targets = np.unique(i)

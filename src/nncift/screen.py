@@ -92,9 +92,9 @@ def summary_lines(picked: Selection) -> list[str]:
             "(--known predict sets them aside)."
         )
     if exact:
-        spent = facts["costs"]["total"]["lm_sequences"]
+        spent = facts["costs"]["total"]["lm_forwards"]
         lines.append(
-            f"Language-model calls: {spent:,}; every pair would have taken {exact['lm_sequences']:,} ({exact['share']:.1%})."
+            f"Language-model calls: {spent:,}; every pair would have taken {exact['lm_forwards']:,} ({exact['share']:.1%})."
         )
     seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
     lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")
@@ -120,10 +120,11 @@ def registry_lines(*, markdown: bool) -> list[str]:
 
 
 def _markdown_row(influence: Any) -> str:
-    scores = "each pair" if influence.pairwise else "each row"
+    traits = influence().traits
+    scores = "each pair" if traits.pairwise else "each row"
     needs = [
         word
-        for word, needed in (("a language model", influence.needs_model), ("embeddings", influence.needs_embeddings))
+        for word, needed in (("a language model", traits.needs_model), ("embeddings", traits.needs_embeddings))
         if needed
     ]
     cells = (
@@ -133,7 +134,7 @@ def _markdown_row(influence: Any) -> str:
         _told(influence, "Cost"),
         _told(influence, "Reference"),
     )
-    return f"| `{influence.name}` | " + " | ".join(cells) + " |"
+    return f"| `{traits.name}` | " + " | ".join(cells) + " |"
 
 
 def _first_line(thing: Any) -> str:

@@ -11,13 +11,13 @@ import pytest
 from numpy import ndarray
 
 import nncift
+import teaching
 from nncift import registry
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
-from nncift.influence.base import Context
-from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
+from teaching import toy_vectors
 from toy_road import make_corpus, write_influences
 from toys import toy_lm
 
@@ -41,14 +41,6 @@ def lm() -> LanguageModel:
     return toy_lm(batch_tokens=512)
 
 
-def _vectors(rows: tuple[Example, ...]) -> ndarray:
-    found = []
-    for row in rows:
-        vector = np.random.default_rng(int.from_bytes(row.id.encode(), "big")).standard_normal(7)
-        found.append(vector / np.linalg.norm(vector))
-    return np.array(found, dtype=np.float32)
-
-
 @dataclass(frozen=True)
 class Asked:
     """An influence on the toy rows, in whatever order they come."""
@@ -70,27 +62,17 @@ class Asked:
         pool: tuple[Example, ...] = POOL,
     ) -> ndarray:
         influence = self.influence
-        context = Context(
-            targets if influence.pairwise else (),
-            pool,
-            self.lm if influence.needs_model else None,
-            _vectors(targets) if influence.needs_embeddings else None,
-            _vectors(pool) if influence.needs_embeddings else None,
-            seed,
-            Ledger(),
-        )
-        session = influence.start(context)
-        prepared = session.prepare(np.unique(i), on_progress=lambda count: None)
-        done: list[int] = []
-        values = session.label(i, j, prepared, on_progress=done.append)
-        assert sum(done) == len(i)
-        assert session.truncated() == {}
-        assert isinstance(prepared, dict) and all(isinstance(array, ndarray) for array in prepared.values())
-        return values
+        got = teaching.ask(influence, targets, pool, lms=[self.lm], pairs=(i, j), asked=self.asked(), seed=seed)
+        assert got.session.truncated() == {}
+        assert all(isinstance(array, ndarray) for array in got.prepared.values())
+        return got.y
+
+    def asked(self) -> tuple[ndarray, ndarray]:
+        """Everything is announced, so that what is asked for together does not matter."""
+        return np.arange(M if self.influence.traits.uses_target else 0), np.arange(N)
 
     def every_pair(self) -> tuple[ndarray, ndarray]:
-        m = M if self.influence.pairwise else 1
-        return np.tile(np.arange(m, dtype=np.int32), N), np.repeat(np.arange(N, dtype=np.int32), m)
+        return teaching.every_pair(M if self.influence.traits.pairwise else 1, N)
 
 
 @pytest.fixture(params=NAMES)
@@ -101,12 +83,11 @@ def asked(request: pytest.FixtureRequest, lm: LanguageModel) -> Asked:
 def test_says_what_it_is(asked: Asked) -> None:
     cls = registry.load("influence", asked.name)
     assert is_dataclass(cls) and cls.__dataclass_params__.frozen and hasattr(cls, "__slots__")  # pyright: ignore
-    assert cls.name == asked.name
-    for attribute in ("pairwise", "needs_model", "needs_embeddings", "free"):
-        assert isinstance(getattr(cls, attribute), bool)
-    assert cls.objective in registry.names("objective")
-    assert cls.pairwise or cls.objective in ("top-mean", "top-max")
-    assert not (cls.free and cls.needs_model)
+    traits = cls().traits
+    assert traits.name == asked.name
+    assert traits.objective in registry.names("objective")
+    assert traits.uses_target or not traits.pairwise
+    assert not (traits.free and traits.needs_model) and (traits.needs_model or not traits.gradients)
     assert "*Cost*" in (cls.__doc__ or "") and len((cls.__doc__ or "").splitlines()[0]) > 10
     for option in fields(cls):
         assert f"{option.name}:" in cls.__doc__
@@ -116,7 +97,7 @@ def test_a_full_block_is_finite_float32_and_tells_rows_apart(asked: Asked) -> No
     i, j = asked.every_pair()
     values = asked.label(i, j)
     assert values.dtype == np.float32
-    assert values.shape == ((N * M,) if asked.influence.pairwise else (N,))
+    assert values.shape == ((N * M,) if asked.influence.traits.pairwise else (N,))
     assert np.isfinite(values).all()
     assert len(np.unique(values)) > N // 2
 
@@ -141,9 +122,9 @@ def test_rows_keep_their_values_wherever_they_stand(asked: Asked) -> None:
     block = asked.label(i, j)
     draw = np.random.default_rng(4)
     rows = draw.permutation(N)
-    targets = draw.permutation(M) if asked.influence.pairwise else np.zeros(1, dtype=int)
+    targets = draw.permutation(M) if asked.influence.traits.pairwise else np.zeros(1, dtype=int)
     pool = tuple(POOL[int(k)] for k in rows)
-    helped = tuple(TARGETS[int(k)] for k in targets) if asked.influence.pairwise else TARGETS
+    helped = tuple(TARGETS[int(k)] for k in targets) if asked.influence.traits.pairwise else TARGETS
     new_i, new_j = np.argsort(targets)[i].astype(np.int32), np.argsort(rows)[j].astype(np.int32)
     np.testing.assert_allclose(asked.label(new_i, new_j, pool=pool, targets=helped), block, atol=TOLERANCE)
 
@@ -154,7 +135,7 @@ def test_the_same_seed_gives_the_same_bytes(asked: Asked) -> None:
 
 
 def test_a_pointwise_influence_ignores_targets(asked: Asked) -> None:
-    if asked.influence.pairwise:
+    if asked.influence.traits.pairwise:
         matrix = asked.label(*asked.every_pair()).reshape(N, M)
         assert np.ptp(matrix, axis=1).max() > 1e-4  # a pairwise one tells targets apart
         return
@@ -166,7 +147,7 @@ def test_a_pointwise_influence_ignores_targets(asked: Asked) -> None:
 def test_the_seed_matters_to_random_alone(asked: Asked) -> None:
     i, j = asked.every_pair()
     same = np.array_equal(asked.label(i, j, seed=1), asked.label(i, j, seed=2))
-    assert same == (asked.name != "random")
+    assert same != asked.influence.traits.seeded
 
 
 def test_label_through_the_front_door(asked: Asked, tmp_path: Path) -> None:
@@ -174,9 +155,9 @@ def test_label_through_the_front_door(asked: Asked, tmp_path: Path) -> None:
 
     pool = write_rows(tmp_path / "p.jsonl", [{"id": row.id, "text": row.text} for row in POOL])
     target = write_rows(tmp_path / "t.jsonl", [{"id": row.id, "text": row.text} for row in TARGETS])
-    np.save(tmp_path / "p.npy", _vectors(POOL))
-    np.save(tmp_path / "t.npy", _vectors(TARGETS))
-    model = save_model(tmp_path / "model") if asked.influence.needs_model else None
+    np.save(tmp_path / "p.npy", toy_vectors(POOL))
+    np.save(tmp_path / "t.npy", toy_vectors(TARGETS))
+    model = save_model(tmp_path / "model") if asked.influence.traits.needs_model else None
     labels = nncift.label(
         pool,
         target=target,
@@ -187,8 +168,8 @@ def test_label_through_the_front_door(asked: Asked, tmp_path: Path) -> None:
         dtype="float32",
         embedder=f"{tmp_path}/p.npy,{tmp_path}/t.npy",
     )
-    assert labels.shape == ((M, N) if asked.influence.pairwise else (1, N))
-    assert len(labels) == (M * N if asked.influence.pairwise else 12)
+    assert labels.shape == ((M, N) if asked.influence.traits.pairwise else (1, N))
+    assert len(labels) == (M * N if asked.influence.traits.pairwise else 12)
     assert np.isfinite(labels.dense()).all()
 
 

@@ -182,7 +182,7 @@ def test_a_pointwise_influence_through_the_estimator(run: Run, module: str, corp
     picked = run(influence=f"{module}:Worth", budget=20, labels="75%")
     assert picked.objective == "top-mean"
     assert share_of_beta(texts(picked)) > 0.9
-    assert picked.costs["stages"]["label"]["lm_sequences"] == 60
+    assert picked.costs["stages"]["label"]["lm_forwards"] == 60
     exact = run(influence=f"{module}:Worth", budget=20, labels="all")
     assert share_of_beta(texts(exact)) == 1.0 and (np.diff(exact.gains) <= 0).all()
     with pytest.raises(ConfigError, match="gives each row one score"):
@@ -234,11 +234,11 @@ def test_calls_of_the_language_model_are_counted(run: Run, tmp_path: Path) -> No
     small = make_corpus(tmp_path / "small", n=12, m=5, beta=4)
     options = small.options(influence="delift", model=str(model), budget=4, dtype="float32")
     exact = run(small.pool, **options, labels="all")
-    assert exact.costs["stages"]["label"]["lm_sequences"] == exact.costs["exact"]["lm_sequences"] == 5 + 5 * 12
+    assert exact.costs["stages"]["label"]["lm_forwards"] == exact.costs["exact"]["lm_forwards"] == 5 + 5 * 12
     assert exact.costs["exact"]["share"] == 1.0
     some = run(small.pool, **options, labels=24)
     targets = len(np.unique(read_npz(some.folder / "labels.npz")["i"]))
-    assert some.costs["total"]["lm_sequences"] == targets + 24
+    assert some.costs["total"]["lm_forwards"] == targets + 24
     assert some.costs["exact"]["share"] == pytest.approx((targets + 24) / 65)
     values = read_npz(exact.folder / "labels.npz")["values"]
     got = read_npz(some.folder / "labels.npz")

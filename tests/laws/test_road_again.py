@@ -99,7 +99,7 @@ def test_a_kill_loses_at_most_one_block(corpus: Corpus, planted: str, tmp_path: 
     assert sum(times.values()) - total <= kills * (20 + corpus.m)  # a block ends where a candidate ends
     assert artefacts(folder) == artefacts(whole.folder)
     record = json.loads((folder / "stages.json").read_text())["label"]
-    assert record["costs"]["lm_sequences"] == total and not list(folder.glob("labels-*"))
+    assert record["costs"]["lm_forwards"] == total and not list(folder.glob("labels-*"))
 
 
 def test_a_killed_labelling_resumes(corpus: Corpus, planted: str, tmp_path: Path) -> None:

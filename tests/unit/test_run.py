@@ -31,7 +31,7 @@ class Writer:
         with self.folder.atomic("deep/artefact.txt") as part:
             part.write_text(self.text)
         done.files.append("deep/artefact.txt")
-        done.ledger.lm_sequences += 3
+        done.ledger.lm_forwards += 3
         done.facts["length"] = len(self.text)
         done.note("cut", "one row was cut")
 
@@ -64,7 +64,7 @@ def done(tmp_path: Path) -> Path:
 def test_a_stage_leaves_its_record(folder: RunFolder) -> None:
     record = folder.stage("write", {"a": 1}, Writer(folder))
     assert record.key == content_key({"a": 1})
-    assert record.costs["lm_sequences"] == 3 and record.costs["seconds"] >= 0
+    assert record.costs["lm_forwards"] == 3 and record.costs["seconds"] >= 0
     assert record.facts == {"length": 4} and record.notes == {"cut": "one row was cut"}
     stored = json.loads((folder.path / "stages.json").read_text())
     assert stored["write"]["key"] == record.key and stored["write"]["files"] == record.files

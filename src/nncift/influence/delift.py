@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from nncift.data.template import Template, choose_template
 from nncift.errors import ConfigError
-from nncift.influence.base import Context, Progress
+from nncift.influence.base import Asked, Calls, Context, Progress, Traits
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import score_responses
 from nncift.lm.tokens import Prefix, Query, tokenize_prefix, tokenize_query
@@ -38,23 +38,19 @@ class Delift:
     *Reference*: Agarwal et al., DELIFT: Data Efficient Language model Instruction Fine Tuning, 2024, section 3.
     """
 
-    name: ClassVar[str] = "delift"
-    pairwise: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = True
-    needs_embeddings: ClassVar[bool] = False
-    free: ClassVar[bool] = False
-    seeded: ClassVar[bool] = False
-    objective: ClassVar[str] = "facility-location"
+    traits: ClassVar[Traits] = Traits(
+        name="delift", pairwise=True, objective="facility-location", needs_model=True, uses_target=True
+    )
 
     kernel: Literal["difference", "exponential"] = "difference"
     template: Literal["auto", "plain", "chat"] = "auto"
 
+    def calls(self, asked: Asked) -> Calls:
+        """One forward per pair, and one per target without an example."""
+        return Calls(asked.targets + asked.pairs)
+
     def start(self, context: Context) -> DeliftSession:
         """Chooses the template; nothing is tokenised yet."""
-        if context.lm is None:
-            raise ConfigError(
-                "the influence `delift` needs a language model: add `--model`, for example `--model gemma-3-270m`."
-            )
         return DeliftSession(context, context.lm, choose_template(context.lm.tokenizer, self.template), self.kernel)
 
 
@@ -94,7 +90,7 @@ class DeliftSession:
     def _distances(
         self, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query], on_progress: Progress
     ) -> Float[ndarray, " L"]:
-        scored = score_responses(self.lm, prefixes, queries, ledger=self.context.ledger, on_progress=on_progress)
+        scored = score_responses(self.lm, prefixes, queries, on_progress=on_progress)
         return np.array([distance(log_probs) for log_probs in scored], dtype=np.float64)
 
     def _query(self, i: int) -> Query:

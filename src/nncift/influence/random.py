@@ -7,10 +7,10 @@ from hashlib import sha256
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Float
 from numpy import ndarray
 
-from nncift.influence.base import Context, Progress
+from nncift.influence.base import Context, Direct, Progress, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,41 +22,19 @@ class Random:
     *Cost*: nothing.
     """
 
-    name: ClassVar[str] = "random"
-    pairwise: ClassVar[bool] = False
-    needs_model: ClassVar[bool] = False
-    needs_embeddings: ClassVar[bool] = False
-    free: ClassVar[bool] = True
-    seeded: ClassVar[bool] = True
-    objective: ClassVar[str] = "top-mean"
+    traits: ClassVar[Traits] = Traits(name="random", pairwise=False, objective="top-mean", free=True, seeded=True)
 
-    def start(self, context: Context) -> RandomSession:
+    def start(self, context: Context) -> Direct:
         """Needs ids only."""
-        return RandomSession(tuple(example.id for example in context.pool), context.seed)
+
+        def values(i: ndarray, j: ndarray, on_progress: Progress) -> Float[ndarray, " L"]:
+            on_progress(len(j))
+            return np.array([draw(context.seed, context.pool[int(row)].id) for row in j], dtype=np.float32)
+
+        return Direct(values)
 
 
-@dataclass(frozen=True, slots=True)
-class RandomSession:
-    """The ids and the seed."""
-
-    ids: tuple[str, ...]
-    seed: int
-
-    def prepare(self, targets: Int[ndarray, " T"], *, on_progress: Progress) -> dict[str, ndarray]:
-        """Nothing."""
-        return {}
-
-    def label(
-        self, i: Int[ndarray, " L"], j: Int[ndarray, " L"], prepared: dict[str, ndarray], *, on_progress: Progress
-    ) -> Float[ndarray, " L"]:
-        """One draw per row."""
-        on_progress(len(j))
-        return np.array([self._draw(self.ids[int(row)]) for row in j], dtype=np.float32)
-
-    def truncated(self) -> dict[str, str]:
-        """Nothing."""
-        return {}
-
-    def _draw(self, row: str) -> float:
-        digest = sha256(f"{self.seed}/random/{row}".encode("utf-8", "surrogatepass")).digest()
-        return int.from_bytes(digest[:4], "big") / 2**32
+def draw(seed: int, row: str) -> float:
+    """The number in [0, 1) that a row draws: by its id, so that it does not depend on its neighbours."""
+    digest = sha256(f"{seed}/random/{row}".encode("utf-8", "surrogatepass")).digest()
+    return int.from_bytes(digest[:4], "big") / 2**32

@@ -10,7 +10,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
-from nncift.influence.base import Context, Progress
+from nncift.influence.base import Context, Progress, Traits
 
 
 @dataclass(frozen=True, slots=True)
@@ -24,13 +24,15 @@ class Similarity:
     *Reference*: Agarwal et al., DELIFT, 2024, the "SE" variant.
     """
 
-    name: ClassVar[str] = "similarity"
-    pairwise: ClassVar[bool] = True
-    needs_model: ClassVar[bool] = False
-    needs_embeddings: ClassVar[bool] = True
-    free: ClassVar[bool] = True
-    seeded: ClassVar[bool] = False
-    objective: ClassVar[str] = "facility-location"
+    traits: ClassVar[Traits] = Traits(
+        name="similarity",
+        pairwise=True,
+        objective="facility-location",
+        needs_embeddings=True,
+        uses_target=True,
+        free=True,
+        priced="row",
+    )
 
     def start(self, context: Context) -> SimilaritySession:
         """Needs the embeddings of both sides."""

@@ -17,10 +17,12 @@ import torch
 
 from nncift.cachedir import cache_folder
 from nncift.errors import MissingExtraError, ModelError
+from nncift.ledger import Ledger
 from nncift.lm.device import Placement
 from nncift.lm.head import OutputHead
 from nncift.lm.hub import ask_hub
 from nncift.lm.identity import identify
+from nncift.lm.meter import Meter, count_weights
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import shares_prefixes
 from nncift.registry import PACKAGED_MODELS
@@ -97,10 +99,12 @@ def prepare(
         False,
         fingerprint,
         max_length,
-        # four-bit weights are packed two to a byte
-        sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in model.parameters()),
+        count_weights(model),
+        Meter(model),
     )
-    return replace(lm, shares_prefixes=shares_prefixes(lm))
+    lm = replace(lm, shares_prefixes=shares_prefixes(lm))
+    lm.meter.ledger = Ledger()  # what the probes did is nobody's work
+    return lm
 
 
 def model_fingerprint(name: str) -> str | None:

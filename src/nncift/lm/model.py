@@ -7,6 +7,7 @@ from typing import Any
 
 from nncift.lm.device import Placement
 from nncift.lm.head import OutputHead
+from nncift.lm.meter import Meter
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,7 @@ class LanguageModel:
         fingerprint: hash that tells these weights from others (`nncift.lm.identity`); part of every cache key.
         max_length: the longest sequence that is scored, in tokens.
         weights: number of weights.
+        meter: counts what the model does.
     """
 
     name: str
@@ -34,3 +36,4 @@ class LanguageModel:
     fingerprint: str
     max_length: int
     weights: int
+    meter: Meter

@@ -22,7 +22,6 @@ from numpy import ndarray
 from torch import Tensor
 
 from nncift.errors import ModelError
-from nncift.ledger import Ledger
 from nncift.lm.head import decoder
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query, join
@@ -42,7 +41,6 @@ def score_responses(
     prefixes: Sequence[tuple[int, ...]],
     queries: Sequence[Query],
     *,
-    ledger: Ledger,
     on_progress: Callable[[int], None] = lambda count: None,
 ) -> list[Float[ndarray, " R"]]:
     """Log-probability of every response token of every (prefix, query) pair.
@@ -51,7 +49,6 @@ def score_responses(
         lm: the language model.
         prefixes: [B] token ids in front of each query; equal prefixes are encoded once.
         queries: [B] prompts and responses.
-        ledger: counts sequences, prefixes, tokens, padding.
         on_progress: called with the number of pairs just finished.
 
     Returns:
@@ -66,13 +63,12 @@ def score_responses(
     result: list[Any] = [None] * len(pairs)
     for group in _groups(pairs, lm.placement.batch_tokens):
         distinct = sorted({pairs[k][0] for k in group}, key=lambda ids: (len(ids), ids))
-        cache = _encode(lm, distinct, ledger)
+        cache = _encode(lm, distinct)
         row_of = {ids: row for row, ids in enumerate(distinct)}
         for batch in _batches(group, pairs, lm.placement.batch_tokens, most=_rows_that_fit(cache)):
             chosen = [pairs[k] for k in batch]
-            for k, values in zip(batch, _score(lm, cache, row_of, chosen, ledger), strict=True):
+            for k, values in zip(batch, _score(lm, cache, row_of, chosen), strict=True):
                 result[k] = values
-            ledger.lm_sequences += len(batch)
             on_progress(len(batch))
     return result
 
@@ -110,7 +106,7 @@ def _batches(group: Sequence[int], pairs: Sequence[Pair], budget: int, *, most: 
         yield batch
 
 
-def _encode(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], ledger: Ledger) -> Any:
+def _encode(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]]) -> Any:
     """The key-value cache of left-padded prefixes, or None where the model cannot share one."""
     longest = max(len(ids) for ids in prefixes)
     if longest == 0 or not lm.shares_prefixes:
@@ -123,17 +119,13 @@ def _encode(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]], ledger: Ledg
         ids[row, longest - len(prefix) :] = torch.tensor(prefix)
         mask[row, longest - len(prefix) :] = 1
     cache = DynamicCache(config=lm.model.config)
-    real = sum(len(prefix) for prefix in prefixes)
-    ledger.lm_prefixes += len(prefixes)
-    ledger.lm_tokens += real
-    ledger.lm_padding += ids.numel() - real
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     _forward(lm, ids, mask, positions, cache)
     return cache
 
 
 def _score(
-    lm: LanguageModel, cache: Any, row_of: dict[tuple[int, ...], int], pairs: Sequence[Pair], ledger: Ledger
+    lm: LanguageModel, cache: Any, row_of: dict[tuple[int, ...], int], pairs: Sequence[Pair]
 ) -> list[Float[ndarray, " R"]]:
     """One batch: the cache rows of its prefixes in front, its queries and responses padded on the right."""
     if cache is None:
@@ -154,11 +146,7 @@ def _score(
         mask[row, behind - length : behind + len(sequence)] = 1
         positions[row] += length
     picked = None if cache is None else _select(cache, [row_of[prefix] for prefix, _ in pairs])
-    real = sum(map(len, sequences))
-    ledger.lm_tokens += real
-    ledger.lm_padding += ids.numel() - real
     rows, columns, tokens = _scored(pairs, starts)
-    ledger.head_tokens += len(tokens)
     values = _token_log_probs(lm, ids, mask, positions, picked, rows, columns, tokens)
     if not np.isfinite(values).all():
         raise ModelError(
@@ -190,11 +178,13 @@ def _token_log_probs(
 ) -> Float[ndarray, " T"]:
     device = lm.model.device
     if lm.head is None:
+        lm.meter.head(ids.numel())
         logits = _forward(lm, ids, mask, positions, cache, trunk=False).logits
         chosen = torch.log_softmax(logits[rows, columns].float(), dim=-1)
         values = chosen.gather(1, tokens.to(device)[:, None]).squeeze(1)
     else:
         hidden = _forward(lm, ids, mask, positions, cache).last_hidden_state[rows, columns]
+        lm.meter.head(len(tokens))
         values = lm.head.log_probs(hidden, tokens.to(device))
     return values.float().cpu().numpy()
 
@@ -223,9 +213,9 @@ def shares_prefixes(lm: LanguageModel) -> bool:
     words = [word % len(lm.tokenizer) for word in words]
     prefixes = [tuple(words[:2]), tuple(words), tuple(words[1:5])]
     queries = [Query(tuple(words[2:4]), tuple(words[:3]), False) for _ in prefixes]
-    whole = score_responses(lm, prefixes, queries, ledger=Ledger())
+    whole = score_responses(lm, prefixes, queries)
     try:
-        shared = score_responses(replace(lm, shares_prefixes=True), prefixes, queries, ledger=Ledger())
+        shared = score_responses(replace(lm, shares_prefixes=True), prefixes, queries)
     except (AttributeError, IndexError, NotImplementedError, RuntimeError, TypeError, ValueError) as error:
         log.warning("prefixes are not shared with %s (%s); scoring is slower", type(lm.model).__name__, error)
         return False

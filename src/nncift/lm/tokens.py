@@ -12,6 +12,7 @@ from typing import Any
 
 from nncift.data.rows import Example
 from nncift.data.template import Template
+from nncift.data.wording import Wording
 from nncift.errors import DataError
 
 _PROMPT_END = 8  # tokens behind the user's text in the longest of the common chat templates
@@ -72,7 +73,7 @@ def tokenize_prefix(tokenizer: Any, template: Template, example: Example | None)
     return Prefix(ids, head, len(_ids(tokenizer, text[end:], special=template.special)))
 
 
-def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit: int) -> Query:
+def tokenize_query(tokenizer: Any, template: Template | Wording, target: Example, *, limit: int) -> Query:
     """The target's prompt and response within `limit` tokens: the prompt loses text from its left first, the response only
     its last tokens and only where it is too long alone. The prompt's last tokens stay in any case: with a chat template
     they open the model's turn.
@@ -90,6 +91,17 @@ def tokenize_query(tokenizer: Any, template: Template, target: Example, *, limit
     kept_query = query[len(query) - min(room, len(query)) :]
     truncated = len(kept_query) < len(query) or len(kept_response) < len(response)
     return Query(tuple(kept_query), tuple(kept_response), truncated)
+
+
+def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) -> Query | None:
+    """A row by itself, as a model is trained on it: beginning-of-sequence token, prompt and response within `limit` tokens,
+    cut as `tokenize_query` cuts. None where the response has no token under this tokenizer, so that there is nothing to
+    score."""
+    if not _ids(tokenizer, row.response, special=False):
+        return None
+    bos = () if wording.special else _bos(tokenizer)
+    query = tokenize_query(tokenizer, wording, row, limit=limit - len(bos))
+    return Query((*bos, *query.ids), query.response, query.truncated)
 
 
 def join(prefix: Sequence[int], query: Query) -> tuple[tuple[int, ...], Query]:

@@ -213,7 +213,7 @@ class _Journal:
             axes, k = self.labelling.axes, int(bad[0])
             row = f" on target {axes.rows[int(i[k])].id!r}" if axes.rows else ""
             raise ModelError(
-                f"the influence {self.labelling.influence.name!r} of row {axes.columns[int(j[k])].id!r}{row} is {y[k]}, "
+                f"the influence {self.labelling.influence.traits.name!r} of row {axes.columns[int(j[k])].id!r}{row} is {y[k]}, "
                 f"and so are {len(bad) - 1} more. Remove the row, or try `--dtype float32`."
             )
 

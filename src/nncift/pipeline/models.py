@@ -74,7 +74,7 @@ class Models:
     @cached_property
     def lm_key(self) -> dict[str, Any]:
         """What labels depend on of the language model, told without loading it where its files are here."""
-        if not self.setup.influence.needs_model or self.config.model is None:
+        if not self.setup.influence.traits.needs_model or self.config.model is None:
             return {}
         fingerprint = model_fingerprint(self.config.model) or self.lm.fingerprint
         return {"model": fingerprint, "dtype": self.placement.dtype, "quantize": self.config.quantize}
@@ -108,26 +108,30 @@ class Models:
             embedded = embed_rows(
                 self.embedder, pool, folder=cache_folder() / "embeddings", role=role, on_progress=self.reporter.advance
             )
-            done.ledger.encoder_sequences += embedded.computed
+            done.ledger.encoder_forwards += embedded.computed
             truncated += embedded.truncated
             vectors |= {(role, row): vector for row, vector in zip(pool.ids, embedded.vectors, strict=True)}
         if truncated:
             done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
-        self.reporter.end(f"{len(vectors):,} rows, {done.ledger.encoder_sequences:,} newly encoded")
+        self.reporter.end(f"{len(vectors):,} rows, {done.ledger.encoder_forwards:,} newly encoded")
         return self._by_axis(vectors)
 
     def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
         """What the teacher may use; loads the language model where the teacher needs it."""
         influence, axes = self.setup.influence, self.setup.axes
-        seen = embeddings if influence.needs_embeddings else None
+        seen = embeddings if influence.traits.needs_embeddings else None
         return Context(
-            axes.rows,
-            axes.columns,
-            self.lm if influence.needs_model else None,
-            seen.rows if seen else None,
-            seen.columns if seen else None,
-            self.config.seed,
-            ledger,
+            targets=axes.rows,
+            pool=axes.columns,
+            asked_targets=np.arange(len(axes.rows)),
+            asked_pool=np.arange(len(axes.columns)),
+            folder=cache_folder() / "influence",
+            seed=self.config.seed,
+            ledger=ledger,
+            lms=(self.lm,) if influence.traits.needs_model else (),
+            target_embeddings=seen.rows if seen else None,
+            pool_embeddings=seen.columns if seen else None,
+            reporter=self.reporter,
         )
 
     def _by_axis(self, vectors: dict[tuple[str, str], Float[ndarray, " d"]]) -> Embeddings:

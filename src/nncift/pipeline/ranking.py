@@ -67,7 +67,7 @@ def make_ranker(
             return filling.from_estimator(estimator, axes, embeddings(), known, threads=config.threads)
         if labels is not None:
             return filling.from_labels(axes, labels)
-        seen = embeddings() if influence.needs_embeddings else None
+        seen = embeddings() if influence.traits.needs_embeddings else None
         return filling.from_session(axes, influence.start(models.context(seen, Ledger())), models.reporter)
 
     def rank(budget: int) -> Ranked:

@@ -27,8 +27,8 @@ def input_notes(setup: Setup) -> dict[str, str]:
     if twins > 0:
         where = "another pool row" if axes.own_target else "a target row"
         notes["same-text"] = f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
-    if setup.target is not None and not setup.influence.pairwise:
-        notes["unused"] = f"`{setup.influence.name}` does not look at a target; --target plays no part"
+    if setup.target is not None and not setup.influence.traits.pairwise:
+        notes["unused"] = f"`{setup.influence.traits.name}` does not look at a target; --target plays no part"
     return {kind: text for kind, text in notes.items() if text}
 
 
@@ -83,13 +83,13 @@ def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:
     by_stage = {name: record.costs for name, record in stages.items()}
     names = next(iter(by_stage.values()))
     total = {name: round(sum(spent[name] for spent in by_stage.values()), 3) for name in names}
-    if not setup.influence.needs_model:
+    if not setup.influence.traits.needs_model:
         return {"stages": by_stage, "total": total, "exact": None}
     calls = exact_calls(setup.axes)
     return {
         "stages": by_stage,
         "total": total,
-        "exact": {"lm_sequences": calls, "share": total["lm_sequences"] / calls},
+        "exact": {"lm_forwards": calls, "share": total["lm_forwards"] / calls},
     }
 
 

@@ -104,7 +104,7 @@ class _Road:
         set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
         estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(labels)
-        if labels is None and setup.influence.needs_embeddings:
+        if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
         rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator)
         record = self._stage("select", self._depends(config, objective), lambda done: self._choose(done, rank, labels))
@@ -136,13 +136,13 @@ class _Road:
         setup = self.setup
         assert setup.pairs is not None
         meta = {"code": _CODE["label"]} | setup.depends() | self.models.lm_key
-        if setup.influence.needs_embeddings:
+        if setup.influence.traits.needs_embeddings:
             meta |= self.models.embedder_key
         return Labelling(setup.influence, setup.axes, setup.pairs, meta)
 
     def labels(self, labelling: Labelling) -> Labels:
         """Exact influences of the chosen pairs."""
-        seen = self.embeddings() if self.setup.influence.needs_embeddings else None
+        seen = self.embeddings() if self.setup.influence.traits.needs_embeddings else None
         work = label_stage(self.folder, labelling, lambda ledger: self.models.context(seen, ledger), self.reporter)
         self._stage("label", labelling.meta, work)
         remove_journal(self.folder, labelling)
@@ -190,7 +190,7 @@ class _Road:
     def _estimate(self, labels: Labels) -> tuple[FittedEstimator, dict[str, Any]]:
         vectors, fingerprint = self.embeddings(), self.models.embedder.fingerprint
         config, seed = TrainingConfig(), self.setup.config.seed
-        e_rows = vectors.rows if self.setup.influence.pairwise else None
+        e_rows = vectors.rows if self.setup.influence.traits.pairwise else None
         design = self.setup.labels.design(kernel_shape(self.setup.axes)[0])
 
         def work(done: Work) -> None:

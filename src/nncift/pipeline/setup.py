@@ -80,7 +80,7 @@ class Setup:
             "pairs": drawn,
             "max_length": self.config.max_length,
         }
-        return depends | ({"seed": self.config.seed} if self.influence.seeded else {})
+        return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
 
 def prepare(config: LabelConfig | SelectConfig) -> Setup:
@@ -92,9 +92,9 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
     """
     influence = make_influence(config)
     choosing = config if isinstance(config, SelectConfig) else None
-    if config.model is None and influence.needs_model:
+    if config.model is None and influence.traits.needs_model:
         raise ConfigError(
-            f"the influence `{influence.name}` needs a language model: add --model, for example --model gemma-3-270m "
+            f"the influence `{influence.traits.name}` needs a language model: add --model, for example --model gemma-3-270m "
             '(pip install "nncift[offline]") or a hub id; or choose --influence similarity, which needs none.'
         )
     pool = load_pool(config.pool, layout=config.format, role="pool")
@@ -113,16 +113,16 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         pool.by_id(),
         target.by_id() if target else None,
         existing.by_id() if existing else None,
-        pairwise=influence.pairwise,
+        pairwise=influence.traits.pairwise,
         cover_pool=objective is not None and objective.needs_pool,
         max_targets=config.max_targets,
         seed=config.seed,
     )
     budget = parse_budget(choosing.budget, len(pool)) if choosing else 0
     labels = parse_labels(config.labels)
-    if choosing is not None and influence.free and labels.kind in ("auto", "all"):
+    if choosing is not None and influence.traits.free and labels.kind in ("auto", "all"):
         return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels, None, True)
-    if influence.free and labels.kind == "auto":
+    if influence.traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
     pairs = draw_pairs(labels, axes, config.seed)
     exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
@@ -201,10 +201,10 @@ def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Object
     if name is None:
         name, why = _objective_of_task(config, influence)
     objective = registry.load("objective", name)()
-    if not influence.pairwise and name not in ("top-mean", "top-max"):
+    if not influence.traits.pairwise and name not in ("top-mean", "top-max"):
         raise ConfigError(
-            f"the influence `{influence.name}` gives each row one score, and the objective `{name}` needs one per target. "
-            "Use --objective top-mean, or leave --objective and --task out."
+            f"the influence `{influence.traits.name}` gives each row one score, and the objective `{name}` needs one per "
+            "target. Use --objective top-mean, or leave --objective and --task out."
         )
     if config.existing is not None and not objective.needs_existing:
         raise ConfigError(
@@ -225,10 +225,10 @@ def _objective_of_task(config: SelectConfig, influence: Influence) -> tuple[str,
         if config.target is None:
             raise ConfigError("--task task-specific needs --target FILE.")
         return "flvmi", "task-specific: picks cover the target, and each pick helps it much"
-    if not influence.pairwise:
-        return influence.objective, f"`{influence.name}` gives one score per row"
+    if not influence.traits.pairwise:
+        return influence.traits.objective, f"`{influence.traits.name}` gives one score per row"
     where = "the pool itself" if config.target is None else "the target"
-    return influence.objective, f"coverage of {where}"
+    return influence.traits.objective, f"coverage of {where}"
 
 
 def _parse(text: str, hint: Any, what: str) -> Any:

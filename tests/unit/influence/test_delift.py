@@ -4,31 +4,26 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 from numpy import ndarray
 
+import teaching
 from nncift import registry
-from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
-from nncift.influence.base import Context, Session
-from nncift.influence.delift import Delift, distance
-from nncift.ledger import Ledger
+from nncift.influence.delift import Delift, DeliftSession, distance
 from nncift.lm.model import LanguageModel
 from nncift.objective.base import Kernels
 from nncift.objective.greedy import greedy
+from teaching import Answer, every_pair, rows
 from toy_tables import MARK, PLACE, CopyLM, TableLM, as_lm, drawn_table, table_with, uniform_table
 from toys import WORDS, toy_lm, toy_tokenizer
 
 CHAT = "<s>{% for m in messages %}({{ m['role'] }}){{ m['content'] }}\n{% endfor %}(assistant)"
-
-
-def rows(*pairs: tuple[str, str]) -> tuple[Example, ...]:
-    return load_pool([{"prompt": prompt, "completion": response} for prompt, response in pairs]).examples
 
 
 TARGETS = rows(("add 2 and 3", "5"), ("name a colour", "deep red"), ("", "no prompt at all"), ("say it", "it is so"))
@@ -42,27 +37,6 @@ POOL = rows(
 )
 
 
-def everything(targets: Sequence[Example] = TARGETS, pool: Sequence[Example] = POOL) -> tuple[ndarray, ndarray]:
-    """All pairs, candidate by candidate."""
-    m, n = len(targets), len(pool)
-    return np.tile(np.arange(m, dtype=np.int32), n), np.repeat(np.arange(n, dtype=np.int32), m)
-
-
-@dataclass(frozen=True)
-class Answer:
-    """What a session gave."""
-
-    y: ndarray
-    without: ndarray
-    session: Session
-    ledger: Ledger
-
-    @property
-    def matrix(self) -> ndarray:
-        """[m, n] where all pairs were asked for."""
-        return self.y.reshape(-1, len(self.without)).T
-
-
 def ask(
     lm: LanguageModel,
     targets: Sequence[Example] = TARGETS,
@@ -71,16 +45,8 @@ def ask(
     pairs: tuple[ndarray, ndarray] | None = None,
     teacher: Delift = Delift(),  # noqa: B008 (frozen)
 ) -> Answer:
-    """Prepares every target and labels the pairs (all, if none are named)."""
-    i, j = everything(targets, pool) if pairs is None else pairs
-    ledger = Ledger()
-    session = teacher.start(Context(targets, pool, lm, None, None, 0, ledger))
-    counted: list[int] = []
-    prepared = session.prepare(np.arange(len(targets), dtype=np.int32), on_progress=counted.append)
-    y = session.label(i, j, prepared, on_progress=counted.append)
-    assert sum(counted) == len(targets) + len(i)
-    assert y.dtype == np.float32 and y.shape == i.shape
-    return Answer(y, prepared["without"], session, ledger)
+    """DELIFT's answers on all pairs, if none are named."""
+    return teaching.ask(teacher, targets, pool, lms=[lm], pairs=pairs)
 
 
 def test_distance_by_hand_with_the_shift() -> None:
@@ -95,14 +61,14 @@ def test_distance_by_hand_with_the_shift() -> None:
         shifted.append(np.sqrt(np.mean([(1 - table[a, b]) ** 2 for a, b in steps])))
         unshifted.append(np.sqrt(np.mean([(1 - table[b, b]) ** 2 for _, b in steps])))
     got = ask(lm)
-    np.testing.assert_allclose(got.without, shifted, atol=1e-6)
-    assert np.abs(got.without - unshifted).max() > 0.01
+    np.testing.assert_allclose(got.prepared["without"], shifted, atol=1e-6)
+    assert np.abs(got.prepared["without"] - unshifted).max() > 0.01
     np.testing.assert_allclose(got.y, 0, atol=1e-6)  # the last token alone decides, and no example stands there
 
 
 def test_uniform_model_is_wrong_by_all_but_one_word_and_learns_nothing() -> None:
     got = ask(as_lm(TableLM(uniform_table())))
-    np.testing.assert_allclose(got.without, 1 - 1 / len(WORDS), atol=1e-6)
+    np.testing.assert_allclose(got.prepared["without"], 1 - 1 / len(WORDS), atol=1e-6)
     np.testing.assert_allclose(got.y, 0, atol=1e-6)
 
 
@@ -113,7 +79,7 @@ def test_numbers_of_a_worked_example(kernel: Any, expected: float) -> None:
     lm = as_lm(TableLM(alone, behind_mark=shown))
     targets, pool = rows(("q", "xy")), rows(("an example with", MARK), ("one without", "z"))
     got = ask(lm, targets, pool, teacher=Delift(kernel=kernel))
-    np.testing.assert_allclose(got.without, [0.5], atol=1e-6)
+    np.testing.assert_allclose(got.prepared["without"], [0.5], atol=1e-6)
     np.testing.assert_allclose(got.y, [expected, 0 if kernel == "difference" else 1], atol=2e-6)
 
 
@@ -142,13 +108,13 @@ def test_batches_do_not_matter(kind: str) -> None:
     for batch_tokens in (32, 500):
         narrow = ask(toy_lm(kind, batch_tokens=batch_tokens), TARGETS[:3])
         np.testing.assert_allclose(narrow.y, wide.y, atol=1e-5)
-        np.testing.assert_allclose(narrow.without, wide.without, atol=1e-5)
+        np.testing.assert_allclose(narrow.prepared["without"], wide.prepared["without"], atol=1e-5)
 
 
 def test_order_and_company_do_not_matter() -> None:
     lm = toy_lm()
     whole = ask(lm).matrix
-    i, j = everything()
+    i, j = every_pair(len(TARGETS), len(POOL))
     order = np.random.default_rng(1).permutation(len(i))
     np.testing.assert_allclose(ask(lm, pairs=(i[order], j[order])).y, whole[i[order], j[order]], atol=1e-5)
     for pair in ((0, 4), (2, 1), (3, 5)):  # M != N: a transposed answer would not even have a place for it
@@ -169,9 +135,9 @@ def test_shared_prefixes_equal_plain_sequences(kind: str) -> None:
 def test_calls_are_one_per_target_and_one_per_pair() -> None:
     m, n = len(TARGETS), len(POOL)
     for lm in (toy_lm(), as_lm(TableLM(drawn_table()))):
-        assert ask(lm).ledger.lm_sequences == m + m * n
+        assert ask(lm).ledger.lm_forwards == m + m * n
         some = np.array([0, 3, 3], dtype=np.int32), np.array([1, 1, 5], dtype=np.int32)
-        assert ask(lm, pairs=some).ledger.lm_sequences == m + 3
+        assert ask(lm, pairs=some).ledger.lm_forwards == 2 + 3
     model = TableLM(drawn_table())
     ask(as_lm(model))
     assert len(model.seen) == m + m * n
@@ -189,7 +155,7 @@ def test_a_long_example_gives_way_and_the_response_never_does() -> None:
     for sequence in model.seen:
         assert sequence[-len(scored[0]) :] == scored[0] or sequence[-len(scored[1]) :] == scored[1]
         assert sequence[0] == PLACE["<s>"]
-    assert got.ledger.head_tokens == sum(map(len, scored)) * (1 + len(pool))
+    assert got.ledger.head_tokens == got.ledger.lm_tokens + got.ledger.lm_padding  # this model has no head apart
     assert set(got.session.truncated()) == {pool[0].id}
     assert got.ledger.truncated == 1
     cut = next(sequence for sequence in model.seen if len(sequence) == 300)
@@ -206,7 +172,8 @@ def test_a_response_too_long_alone_keeps_the_same_beginning_in_both_passes() -> 
     assert targets[0].id in got.session.truncated() and targets[1].id not in got.session.truncated()
     long = [sequence for sequence in model.seen if PLACE["a"] in sequence[-16:]]
     assert len(long) == 1 + len(pool)
-    kept = (got.ledger.head_tokens - 1 * (1 + len(pool))) // (1 + len(pool))
+    assert isinstance(got.session, DeliftSession)
+    kept = len(got.session.queries[0].response)
     response = tuple(PLACE[c] for c in (targets[0].response)[:kept])
     assert kept > 50 and all(sequence[-kept:] == response for sequence in long)
     assert max(map(len, model.seen)) <= 230
@@ -220,7 +187,7 @@ def test_a_long_prompt_loses_its_left_end() -> None:
     assert set(got.session.truncated()) >= {targets[0].id}
     ends = tuple(PLACE[c] for c in "x the end?\nabc")
     assert all(sequence[-len(ends) :] == ends and len(sequence) <= 230 for sequence in model.seen)
-    assert got.ledger.head_tokens == 3 * (1 + len(pool))
+    assert isinstance(got.session, DeliftSession) and len(got.session.queries[0].response) == 3
 
 
 def test_no_room_behind_the_instruction_is_an_error() -> None:
@@ -231,7 +198,7 @@ def test_no_room_behind_the_instruction_is_an_error() -> None:
 def test_coverage_does_not_depend_on_how_well_a_target_does_alone() -> None:
     got = ask(toy_lm())
     picks = []
-    for matrix in (got.matrix, got.matrix - got.without[:, None].astype(np.float32)):
+    for matrix in (got.matrix, got.matrix - got.prepared["without"][:, None].astype(np.float32)):
         kernels = Kernels(np.ascontiguousarray(matrix.T))
         problem = registry.load("objective", "facility-location")().problem(kernels, eta=1.0, nu=1.0)
         ranking = greedy(problem, 4, rest=matrix.mean(axis=0).astype(np.float64))
@@ -283,7 +250,7 @@ def test_asking_for_a_chat_template_that_is_not_there_is_an_error() -> None:
 
 def test_without_a_language_model_it_says_what_to_add() -> None:
     with pytest.raises(ConfigError, match="--model"):
-        Delift().start(Context(TARGETS, POOL, None, None, None, 0, Ledger()))
+        teaching.ask(Delift(), TARGETS, POOL)
 
 
 def test_fallbacks_are_said_once_when_the_model_is_loaded(caplog: pytest.LogCaptureFixture) -> None:

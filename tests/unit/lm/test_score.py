@@ -44,7 +44,7 @@ def test_equals_the_plain_forward(kind: str, batch_tokens: int) -> None:
     lm = toy_lm(kind, batch_tokens=batch_tokens)
     assert lm.shares_prefixes and lm.head is not None
     prefixes, queries = _pairs()
-    got = score_responses(lm, prefixes, queries, ledger=Ledger())
+    got = score_responses(lm, prefixes, queries)
     for prefix, query, values in zip(prefixes, queries, got, strict=True):
         np.testing.assert_allclose(values, _plain(lm, prefix, query), atol=1e-4)
 
@@ -53,24 +53,22 @@ def test_equals_the_plain_forward(kind: str, batch_tokens: int) -> None:
 def test_fallbacks_give_the_same(kind: str) -> None:
     lm = toy_lm(kind)
     prefixes, queries = _pairs()
-    best = np.concatenate(score_responses(lm, prefixes, queries, ledger=Ledger()))
+    best = np.concatenate(score_responses(lm, prefixes, queries))
     for slower in (
         replace(lm, shares_prefixes=False),
         replace(lm, head=None),
         replace(lm, head=None, shares_prefixes=False),
     ):
-        np.testing.assert_allclose(
-            np.concatenate(score_responses(slower, prefixes, queries, ledger=Ledger())), best, atol=1e-4
-        )
+        np.testing.assert_allclose(np.concatenate(score_responses(slower, prefixes, queries)), best, atol=1e-4)
 
 
 def test_order_and_company_do_not_matter() -> None:
     lm = toy_lm()
     prefixes, queries = _pairs()
-    together = score_responses(lm, prefixes, queries, ledger=Ledger())
-    backwards = score_responses(lm, prefixes[::-1], queries[::-1], ledger=Ledger())[::-1]
+    together = score_responses(lm, prefixes, queries)
+    backwards = score_responses(lm, prefixes[::-1], queries[::-1])[::-1]
     for k, (a, b) in enumerate(zip(together, backwards, strict=True)):
-        alone = score_responses(lm, [prefixes[k]], [queries[k]], ledger=Ledger())[0]
+        alone = score_responses(lm, [prefixes[k]], [queries[k]])[0]
         np.testing.assert_allclose(a, b, atol=1e-5)
         np.testing.assert_allclose(a, alone, atol=1e-5)
 
@@ -85,11 +83,11 @@ def test_ledger_counts_what_went_through_the_model() -> None:
 
     handle = lm.model.get_decoder().register_forward_pre_hook(hook, with_kwargs=True)
     prefixes, queries = _pairs(20, 4)
-    ledger = Ledger()
-    score_responses(lm, prefixes, queries, ledger=ledger)
+    lm.meter.ledger = ledger = Ledger()
+    score_responses(lm, prefixes, queries)
     handle.remove()
     distinct = len({join(prefix, query)[0] for prefix, query in zip(prefixes, queries, strict=True)})
-    assert (ledger.lm_sequences, ledger.lm_prefixes) == (20, distinct)
+    assert (ledger.lm_forwards, ledger.lm_prefixes) == (20, distinct)
     assert ledger.lm_tokens + ledger.lm_padding == seen["tokens"]
     assert seen["rows"] == 20 + distinct
     assert ledger.head_tokens == sum(len(query.response) for query in queries)

@@ -1,0 +1,74 @@
+"""Counts what a language model really does, by hooks on its trunk."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from nncift.ledger import Ledger
+
+
+class Meter:
+    """Hooks on one model that add to whichever ledger is set at the time.
+
+    Attributes:
+        ledger: what is added to; whoever starts a piece of work sets its own.
+        trunk_weights: weights that every token goes through, embeddings and output head left out.
+        head_weights: weights of the output head.
+    """
+
+    def __init__(self, model: Any) -> None:
+        self.ledger = Ledger()
+        trunk = model.get_decoder()
+        self.head_weights = count_weights(model.get_output_embeddings())
+        self.trunk_weights = count_weights(trunk) - count_weights(trunk.get_input_embeddings())
+        trunk.register_forward_pre_hook(self._forward, with_kwargs=True)
+        trunk.register_forward_hook(self._watch_backward, with_kwargs=True)
+
+    def head(self, positions: int, *, training: bool = False) -> None:
+        """Notes that vocabulary logits were computed for some positions, and with `training` their gradients."""
+        self.ledger.head_tokens += positions
+        self.ledger.flops += (6 if training else 2) * self.head_weights * positions
+
+    def _forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+        rows, slots, real = _size(args, kwargs)
+        cache = kwargs.get("past_key_values")
+        if cache is not None and cache.get_seq_length() == 0:
+            self.ledger.lm_prefixes += rows
+        else:
+            self.ledger.lm_forwards += rows
+        self.ledger.lm_tokens += real
+        self.ledger.lm_padding += slots - real
+        self.ledger.flops += 2 * self.trunk_weights * slots
+
+    def _watch_backward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any], output: Any) -> None:
+        hidden = getattr(output, "last_hidden_state", None)
+        if hidden is None or not hidden.requires_grad:
+            return
+        rows, slots, real = _size(args, kwargs)
+
+        def went_back(gradient: Tensor) -> None:
+            self.ledger.lm_backwards += rows
+            self.ledger.lm_backward_tokens += real
+            self.ledger.flops += 4 * self.trunk_weights * slots
+
+        hidden.register_hook(went_back)
+
+
+def count_weights(module: torch.nn.Module | None) -> int:
+    """Number of weights of a module, 0 where there is none; four-bit weights are packed two to a byte."""
+    if module is None:
+        return 0
+    return sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in module.parameters())
+
+
+def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int, int]:
+    """Rows, tokens with padding, and tokens without."""
+    given = (*args, kwargs.get("input_ids"), kwargs.get("inputs_embeds"))
+    ids = next(value for value in given if isinstance(value, Tensor))
+    rows, length = ids.shape[:2]
+    mask = kwargs.get("attention_mask")
+    real = int(mask[:, -length:].sum()) if isinstance(mask, Tensor) and mask.dim() == 2 else rows * length
+    return rows, rows * length, real

@@ -15,8 +15,9 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, read_recipe
-from nncift.errors import NnciftError
+from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, is_list, read_recipe
+from nncift.errors import ConfigError, NnciftError
+from nncift.registry import did_you_mean
 from nncift.version import __version__
 
 log = logging.getLogger(__name__)
@@ -124,8 +125,8 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
         )
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
     names = [flag(item.name), *([short] if short else [])]
-    default = [*(item.default or ())] if item.name == "option" else item.default
-    annotation: Any = list[str] if item.name == "option" else hint
+    default = [*item.default] if is_list(hint) else item.default
+    annotation: Any = list[str] if is_list(hint) else hint
     if choices:  # a wrong word gets the configuration's one sentence, not Typer's
         annotation = str | None if default is None else str
     return inspect.Parameter(
@@ -189,13 +190,20 @@ def run(
 
 @app.command("list")
 def list_(
-    markdown: Annotated[bool, typer.Option("--markdown", help="As Markdown tables, for a document.")] = False,
+    what: Annotated[
+        str | None, typer.Argument(help="`influences` for a table of what each needs, costs and rests on.")
+    ] = None,
+    markdown: Annotated[bool, typer.Option("--markdown", help="That table as Markdown.")] = False,
 ) -> None:
     """List the influence functions, objectives and embedders by name."""
-    from nncift.screen import registry_lines
+    from nncift.catalogue import influence_markdown, influence_table, print_table, registry_lines
 
-    for line in registry_lines(markdown=markdown):
-        print(line)
+    if what not in (None, "influence", "influences"):
+        raise ConfigError(f"cannot list {what!r}. {did_you_mean(str(what), ('influences',))}")
+    if what and not markdown:
+        print_table(influence_table())
+        return
+    print("\n".join(influence_markdown() if markdown else registry_lines()))
 
 
 @app.command()

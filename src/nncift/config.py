@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import MISSING, asdict, dataclass, field, fields, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, Literal, Self, get_args, get_type_hints
+from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
 import yaml
 
@@ -34,7 +34,11 @@ class _TeacherOptions:
     )
     influence: str = setting("Influence function (see `nncift list`), or module:Class.", "delift", short="-i")
     option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
-    model: str | None = setting("Language model: hub id, folder, .gguf file, or gemma-3-270m.", None, short="-m")
+    model: tuple[str, ...] = setting(
+        "Language model: hub id, folder, .gguf file, or gemma-3-270m; several for an influence that weighs them.",
+        (),
+        short="-m",
+    )
     embedder: str | None = setting(
         "Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e"
     )
@@ -110,10 +114,16 @@ class SelectConfig(_TeacherOptions):
     eta: float = setting("Weight of the target in flvmi and fl1mi.", 1.0)
     nu: float = setting("Weight of the existing rows in flcg.", 1.0)
     known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")
+    phases: int = setting("Also write the subset in this many phases of rising difficulty; 0: none.", 0)
+    difficulty: str = setting(
+        "What phases are told by: a pointwise influence function; auto: perplexity with a model, else length.", "auto"
+    )
     threads: int = setting("Threads for kernels and selection; 0 takes all cores. The result does not depend on it.", 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.phases < 0 or self.phases == 1:
+            raise ConfigError(f"--phases is {self.phases}; it must be 2 or more, or 0 for none.")
         for name in ("eta", "nu"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
@@ -156,7 +166,7 @@ def flag(name: str) -> str:
 def write_recipe(config: SelectConfig, path: Path) -> None:
     """Writes every option, resolved, as a YAML file that `nncift run` replays."""
     body = {"nncift": __version__, "verb": "select", **asdict(config)}
-    body["option"] = list(config.option)
+    body |= {name: list(getattr(config, name)) for name in ("option", "model")}
     path.write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -181,8 +191,6 @@ def read_recipe(path: Path) -> SelectConfig:
             f"{path} is not a recipe: it has no line `verb: select`. Name the `recipe.yaml` of a run folder."
         )
     values = {name: value for name, value in body.items() if name not in ("nncift", "verb")}
-    if isinstance(values.get("option"), list):
-        values["option"] = tuple(values["option"])
     return SelectConfig.of(values)
 
 
@@ -204,12 +212,11 @@ def resolved(config: SelectConfig) -> SelectConfig:
         return str(Path(value).resolve()) if Path(value).exists() else value
 
     changed = {name: full(value) for name in ("pool", "target", "existing") if (value := getattr(config, name))}
-    if config.model is not None and config.model not in PACKAGED_MODELS:
-        changed["model"] = full(config.model)
+    models = tuple(name if name in PACKAGED_MODELS else full(name) for name in config.model)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")
         changed["embedder"] = ",".join(map(full, config.embedder.split(","))) if arrays else full(config.embedder)
-    return replace(config, **changed)
+    return replace(config, model=models, **changed)
 
 
 def default_name(config: SelectConfig) -> str:
@@ -223,13 +230,21 @@ def default_name(config: SelectConfig) -> str:
 
 def _as_field(cls: type, name: str, value: Any) -> Any:
     hint = get_type_hints(cls)[name]
+    if name == "option" and isinstance(value, Mapping):
+        return tuple(f"{key}={entry}" for key, entry in value.items())
+    if is_list(hint):
+        found = () if value is None else (value,) if isinstance(value, str | Path) else value
+        return tuple(map(str, found)) if isinstance(found, list | tuple) else value
     if isinstance(value, Path) or (hint is str and isinstance(value, int | float) and not isinstance(value, bool)):
         return budget_text(value) if name == "budget" and not isinstance(value, Path) else str(value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)
-    if name == "option" and isinstance(value, Mapping):
-        return tuple(f"{key}={entry}" for key, entry in value.items())
-    return tuple(value) if isinstance(value, list) else value
+    return value
+
+
+def is_list(hint: Any) -> bool:
+    """Whether a field takes several values, and its flag may be repeated."""
+    return get_origin(hint) is tuple
 
 
 def budget_text(value: int | float | str) -> str:
@@ -244,6 +259,6 @@ def _check_type(cls: type, name: str, value: Any) -> None:
         if value is not None and value not in choices:
             raise ConfigError(f"{flag(name)} is {value!r}. {did_you_mean(str(value), tuple(choices))}")
         return
-    allowed = tuple(part for part in (get_args(hint) or (hint,)) if isinstance(part, type))
-    if name != "option" and (not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed)):
+    allowed = (tuple,) if is_list(hint) else tuple(p for p in (get_args(hint) or (hint,)) if isinstance(p, type))
+    if not isinstance(value, allowed) or (isinstance(value, bool) and bool not in allowed):
         raise ConfigError(f"{flag(name)} is {value!r}, a {type(value).__name__}; expected {hint}.")

@@ -36,7 +36,7 @@ def run_demo(folder: Path, *, seed: int, reporter: Reporter) -> list[str]:
         pool=str(files.pool),
         target=str(files.target),
         influence="delift",
-        model="gemma-3-270m",
+        model=("gemma-3-270m",),
         embedder="minilm",
         budget=f"{_BUDGET:.0%}",
         seed=seed,

@@ -2,24 +2,28 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
 from nncift.embed.cache import missing_texts
 from nncift.embed.precomputed import Precomputed
+from nncift.influence.base import Asked, Calls
 from nncift.ledger import Ledger
 from nncift.pipeline.filling import kernel_bytes, refuse_if_too_large
 from nncift.pipeline.inputs import describe_rejected
-from nncift.pipeline.labelling import Pairs
+from nncift.pipeline.journal import Pairs
 from nncift.pipeline.models import Models
-from nncift.pipeline.receipt import exact_calls
+from nncift.pipeline.receipt import calls_text, work
 from nncift.pipeline.setup import Setup, prepare
-from nncift.progress import Reporter
+from nncift.progress import Reporter, Silent
 from nncift.run import Work
 from nncift.seeds import generator
 
@@ -37,8 +41,10 @@ class Plan:
         rejected: how many rows cannot be used, in words, or None.
         budget: rows to choose.
         labels: exact influences to compute; None where they are free.
-        lm_calls: language-model calls for them.
-        exact_lm_calls: calls that labelling every pair would take.
+        lm_forwards: sequences that go forward through the language model for them.
+        lm_backwards: sequences that go backward.
+        exact_lm_forwards: forward passes that labelling every pair would take.
+        exact_lm_backwards: backward passes that it would take.
         encoder_calls: texts to embed that the cache does not hold.
         kernel_bytes: memory of the kernels.
         seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
@@ -49,8 +55,10 @@ class Plan:
     budget: int
     objective: str
     labels: int | None
-    lm_calls: int
-    exact_lm_calls: int
+    lm_forwards: int
+    lm_backwards: int
+    exact_lm_forwards: int
+    exact_lm_backwards: int
     encoder_calls: int
     kernel_bytes: int
     seconds: dict[str, float]
@@ -67,10 +75,12 @@ class Plan:
             lines.append(f"{self.rejected}.")
         if self.labels is not None:
             lines.append(f"Exact influences: {self.labels:,}.")
-        if self.exact_lm_calls:
-            share = self.lm_calls / self.exact_lm_calls
+        if self.exact_lm_forwards:
+            now = Calls(self.lm_forwards, self.lm_backwards)
+            exact = Calls(self.exact_lm_forwards, self.exact_lm_backwards)
             lines.append(
-                f"Language-model calls: {self.lm_calls:,} of {self.exact_lm_calls:,} for every pair ({share:.2%})."
+                f"Language-model calls: {calls_text(now)}; every pair would take {calls_text(exact)} "
+                f"({work(now) / work(exact):.2%})."
             )
         lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {self.kernel_bytes / 1e6:,.1f} MB.")
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
@@ -93,12 +103,13 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     encoder_calls = 0
     if needs_embeddings:
         encoder_calls, seconds["embed"] = _probe_embedder(setup, models)
-    calls = exact = 0
+    calls = exact = Calls()
     if pairs is not None:
-        targets = len(np.unique(pairs[0])) if setup.influence.traits.pairwise else 0
-        if setup.influence.traits.needs_model:
-            calls, exact = len(pairs[0]) + targets, exact_calls(setup.axes)
-        seconds["label"] = _probe_teacher(setup, models, pairs)
+        traits = setup.influence.traits
+        if traits.needs_model:
+            calls, exact = setup.calls(setup.asked), setup.calls(setup.all_asked)
+        probe = _probe_rows if traits.needs_model and traits.priced == "row" else _probe_pairs
+        seconds["label"] = probe(setup, models, pairs)
     objective = setup.objective
     return Plan(
         {role: len(pool) for role, pool in setup.pools()},
@@ -106,8 +117,10 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         setup.budget,
         objective.name if objective else "",
         None if pairs is None else len(pairs[0]),
-        calls,
-        exact,
+        calls.forwards,
+        calls.backwards,
+        exact.forwards,
+        exact.backwards,
         encoder_calls,
         kernel_bytes(setup.axes),
         {stage: round(value, 1) for stage, value in seconds.items()},
@@ -130,7 +143,40 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
     return len(missing), (time.perf_counter() - started) * len(missing) / len(some)
 
 
-def _probe_teacher(setup: Setup, models: Models, pairs: Pairs) -> float:
+def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
+    """Seconds for an influence that pays by the row: the whole of it, training included, on a few rows, scaled up by calls."""
+    embeddings = models.embed(Work()) if setup.influence.traits.needs_embeddings else None
+    whole = models.context(embeddings, Ledger())
+    rng = generator(setup.config.seed, "plan")
+    rows, columns = (_some(asked, count, rng) for asked, count in ((whole.asked_targets, 8), (whole.asked_pool, 24)))
+    with tempfile.TemporaryDirectory() as folder:
+        few = replace(
+            whole,
+            targets=tuple(whole.targets[k] for k in rows),
+            pool=tuple(whole.pool[k] for k in columns),
+            asked_targets=np.arange(len(rows)),
+            asked_pool=np.arange(len(columns)),
+            folder=Path(folder),
+            reporter=Silent(),
+            target_embeddings=None if whole.target_embeddings is None else whole.target_embeddings[rows],
+            pool_embeddings=None if whole.pool_embeddings is None else whole.pool_embeddings[columns],
+        )
+        m = len(rows) if setup.influence.traits.pairwise else 1
+        i, j = np.tile(np.arange(m), len(columns)), np.repeat(np.arange(len(columns)), m)
+        started = time.perf_counter()
+        session = setup.influence.start(few)
+        session.label(i, j, session.prepare(np.arange(m), on_progress=_ignore), on_progress=_ignore)
+        seconds = time.perf_counter() - started
+    few_asked = Asked(len(rows), len(columns), len(i), len(columns))
+    return seconds * work(setup.calls(setup.asked)) / work(setup.calls(few_asked))
+
+
+def _some(positions: ndarray, count: int, rng: np.random.Generator) -> ndarray:
+    """At most so many of the positions, sorted."""
+    return np.sort(rng.permutation(positions)[:count])
+
+
+def _probe_pairs(setup: Setup, models: Models, pairs: Pairs) -> float:
     """Seconds to label the pairs: a random sample of whole candidates is labelled after a warm-up, and its rate scaled up.
 
     The sample grows until it has taken long enough to be told from noise.

@@ -11,6 +11,7 @@ import json
 import logging
 import os
 import platform
+import resource
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -38,7 +39,8 @@ class StageRecord:
     Attributes:
         key: hash of everything it depends on.
         files: artefact name -> SHA-256.
-        costs: counters of the ledger and `seconds`, summed over all attempts that contributed.
+        costs: counters of the ledger, `seconds` and `cpu_seconds`, summed over all attempts that contributed, and
+            `peak_memory`, bytes of this process (and of the GPU, the larger) at their highest.
         facts: what later stages and the summary read.
         notes: caps, truncations and fallbacks.
     """
@@ -58,12 +60,23 @@ class Work:
     files: list[str] = field(default_factory=list)
     facts: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
-    seconds: float | None = None  # None: the time the stage took this time
+    times: dict[str, float] = field(default_factory=dict)  # empty: what the stage took this time
 
     def note(self, kind: str, message: str) -> None:
         """One warning line now, one field of the run's record for good."""
         log.warning("%s", message)
         self.notes[kind] = message
+
+
+class Clock:
+    """Seconds of the wall and of all processors since it was made."""
+
+    def __init__(self) -> None:
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
+
+    def spent(self) -> dict[str, float]:
+        """`seconds` and `cpu_seconds`."""
+        return {"seconds": time.perf_counter() - self._wall, "cpu_seconds": time.process_time() - self._cpu}
 
 
 class RunFolder:
@@ -102,10 +115,11 @@ class RunFolder:
             return record
         (self.path / "done.json").unlink(missing_ok=True)
         done = Work()
-        started = time.perf_counter()
+        reset_peak_memory()
+        clock = Clock()
         work(done)
-        seconds = time.perf_counter() - started if done.seconds is None else done.seconds
-        costs = {**done.ledger.record(), "seconds": round(seconds, 3)}
+        times = {kind: round(value, 3) for kind, value in (done.times or clock.spent()).items()}
+        costs = {**done.ledger.record(), **times, "peak_memory": peak_memory()}
         files = {file: file_hash(self.path / file) for file in sorted(done.files)}
         for stale in set(record.files if record else ()) - set(files):
             (self.path / stale).unlink(missing_ok=True)
@@ -177,6 +191,25 @@ def _locked(path: Path) -> TextIO:
             f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
         ) from error
     return stream
+
+
+def reset_peak_memory() -> None:
+    """Lets the peak begin anew, where the system allows it (Linux); elsewhere it is the peak of the process so far."""
+    with suppress(OSError):
+        Path("/proc/self/clear_refs").write_text("5")
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        torch.cuda.reset_peak_memory_stats()
+
+
+def peak_memory() -> int:
+    """Most bytes that this process held at once since the last reset: resident memory, or the GPU's where that is more."""
+    held = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+    with suppress(OSError, StopIteration):
+        status = Path("/proc/self/status").read_text(encoding="ascii")
+        held = 1024 * int(next(line for line in status.splitlines() if line.startswith("VmHWM")).split()[1])
+    if (torch := sys.modules.get("torch")) is not None and torch.cuda.is_available():
+        held = max(held, torch.cuda.max_memory_allocated())
+    return held
 
 
 def content_key(depends: dict[str, Any]) -> str:

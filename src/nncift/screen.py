@@ -1,16 +1,16 @@
-"""What a person sees on the terminal: progress bars on standard error, the summary of a run, the table of names."""
+"""What a person sees on the terminal: progress bars on standard error, and the summary of a run."""
 
 from __future__ import annotations
 
-import re
 from types import TracebackType
-from typing import Any, Self, get_args
+from typing import Self
 
 from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
 from rich.text import Text
 
-from nncift import registry
+from nncift.influence.base import Calls
+from nncift.pipeline.receipt import calls_text
 from nncift.selection import Selection
 
 
@@ -92,56 +92,14 @@ def summary_lines(picked: Selection) -> list[str]:
             "(--known predict sets them aside)."
         )
     if exact:
-        spent = facts["costs"]["total"]["lm_forwards"]
+        total = facts["costs"]["stages"]["label"]
+        spent = Calls(total["lm_forwards"], total["lm_backwards"])
+        whole = Calls(exact["lm_forwards"], exact["lm_backwards"])
         lines.append(
-            f"Language-model calls: {spent:,}; every pair would have taken {exact['lm_forwards']:,} ({exact['share']:.1%})."
+            f"Language-model calls: {calls_text(spent)}; every pair would have taken {calls_text(whole)} "
+            f"({exact['share']:.1%})."
         )
     seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
     lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")
     rows = f"{facts['rows']:,} of {facts['of']:,} rows"
     return [*lines, f"{rows} by {facts['objective']} ({facts['why']}): {facts['subset']}"]
-
-
-def registry_lines(*, markdown: bool) -> list[str]:
-    """Names and first lines of everything registered, or the README's table of influence functions."""
-    if markdown:
-        return [
-            "| `--influence` | influence | scores | needs | exact cost | reference |",
-            "|---|---|---|---|---|---|",
-            *(_markdown_row(registry.load("influence", name)) for name in registry.names("influence")),
-        ]
-    lines = []
-    for kind in get_args(registry.Kind):
-        known = registry.names(kind)
-        lines += [f"{kind}s"] if known else []
-        for name in known:
-            lines.append(f"  {name:<18} {_first_line(registry.load(kind, name))}")
-    return lines
-
-
-def _markdown_row(influence: Any) -> str:
-    traits = influence().traits
-    scores = "each pair" if traits.pairwise else "each row"
-    needs = [
-        word
-        for word, needed in (("a language model", traits.needs_model), ("embeddings", traits.needs_embeddings))
-        if needed
-    ]
-    cells = (
-        _first_line(influence),
-        scores,
-        " and ".join(needs) or "nothing",
-        _told(influence, "Cost"),
-        _told(influence, "Reference"),
-    )
-    return f"| `{traits.name}` | " + " | ".join(cells) + " |"
-
-
-def _first_line(thing: Any) -> str:
-    return (thing.__doc__ or "").strip().split("\n")[0]
-
-
-def _told(thing: Any, heading: str) -> str:
-    """The paragraph of a docstring behind a heading such as *Cost*, on one line."""
-    found = re.search(rf"\*{heading}\*: (.+?)(?=\n\s*\*|\n\s*\n|$)", thing.__doc__ or "", re.DOTALL)
-    return " ".join(found[1].split()).replace("|", "\\|") if found else "none"

@@ -28,6 +28,7 @@ class Picks:
         reasons: one sentence per pick.
         positive: how many picks had a gain above zero.
         merit: what ordered the others.
+        phases: int [k], 1 for the easiest rows, where the subset was cut into phases of rising difficulty.
     """
 
     order: Int[ndarray, " k"]
@@ -35,6 +36,7 @@ class Picks:
     reasons: tuple[str, ...]
     positive: int
     merit: str
+    phases: Int[ndarray, " k"] | None = None
 
     @property
     def rest_rule(self) -> str:
@@ -49,6 +51,7 @@ class Picks:
             gains=self.gains[:budget],
             reasons=self.reasons[:budget],
             positive=min(self.positive, budget),
+            phases=None if self.phases is None else self.phases[:budget],
         )
 
 
@@ -113,6 +116,11 @@ class Selection:
     def reasons(self) -> tuple[str, ...]:
         """One sentence per pick."""
         return self.picks.reasons
+
+    @property
+    def phases(self) -> list[int] | None:
+        """The phase of each row, 1 the easiest; None where none were asked for, or a larger selection has no more."""
+        return None if self.picks.phases is None else self.picks.phases.tolist()
 
     def resize(self, budget: int | float | str) -> Selection:
         """The selection of another size: smaller ones are prefixes, larger ones continue the ranking; no influence is

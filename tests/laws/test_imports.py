@@ -28,6 +28,7 @@ ORDER = (
         "api",
         "doctor",
         "screen",
+        "catalogue",
         "demo",
         "__init__",
     ),

@@ -21,8 +21,8 @@ from toy_road import Corpus, cli_environment, make_corpus, run_cli, save_model, 
 
 SMALL_BLOCKS = """
 import sys
-from nncift.pipeline import labelling
-labelling.BLOCK = 20
+from nncift.pipeline import journal
+journal.BLOCK = 20
 from nncift.cli import main
 main()
 """

@@ -12,9 +12,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from nncift.catalogue import influence_markdown
 from nncift.cli import main
 from nncift.data.demo import write_demo
-from nncift.screen import registry_lines
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -108,9 +108,9 @@ def test_a_command_that_does_not_parse_is_noticed(monkeypatch: pytest.MonkeyPatc
 
 
 def test_the_table_is_what_the_program_prints() -> None:
-    found = re.search(r"<!-- nncift list --markdown -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
+    found = re.search(r"<!-- nncift list influences --markdown -->\n(.*?)\n<!-- end -->", README, re.DOTALL)
     assert found
-    assert found[1].splitlines() == registry_lines(markdown=True)
+    assert found[1].splitlines() == influence_markdown()
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)

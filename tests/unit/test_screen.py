@@ -5,7 +5,8 @@ from __future__ import annotations
 import pytest
 
 from nncift import registry
-from nncift.screen import Bars, duration, registry_lines
+from nncift.catalogue import influence_markdown, registry_lines
+from nncift.screen import Bars, duration
 
 
 def test_a_stage_inside_a_stage_leaves_the_outer_one_counting(capsys: pytest.CaptureFixture[str]) -> None:
@@ -39,10 +40,10 @@ def test_durations(seconds: float, words: str) -> None:
 
 
 def test_every_registered_name_is_listed_and_every_influence_has_its_row() -> None:
-    lines = registry_lines(markdown=False)
+    lines = registry_lines()
     for kind in ("influence", "objective", "embedder"):
         for name in registry.names(kind):
             assert any(line.split()[:1] == [name] for line in lines)
-    rows = registry_lines(markdown=True)[2:]
+    rows = influence_markdown()[2:]
     assert [row.split("`")[1] for row in rows] == list(registry.names("influence"))
     assert all(row.count(" | ") == 5 for row in rows)

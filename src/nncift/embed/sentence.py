@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from jaxtyping import Bool, Float
@@ -17,6 +17,7 @@ from numpy import ndarray
 from nncift.embed.base import Progress, first_bad_row, text_order, unit_rows
 from nncift.embed.weights import cannot_load, folder_hash, model_folder
 from nncift.errors import ModelError
+from nncift.ledger import Ledger
 
 if TYPE_CHECKING:
     from sentence_transformers import SentenceTransformer
@@ -44,6 +45,7 @@ class SentenceEmbedder:
         self, model_name: str, device: str = "cpu", *, batch_size: int = 64, folder: Path | None = None
     ) -> None:
         self.name = model_name
+        self.ledger = Ledger()  # whoever starts a piece of work sets its own
         self._device = device
         self._batch_size = batch_size
         self._folder = model_folder(model_name) if folder is None else folder
@@ -100,7 +102,7 @@ class SentenceEmbedder:
 
         try:
             with _no_loading_bar():
-                return SentenceTransformer(
+                model = SentenceTransformer(
                     str(self._folder),
                     device=self._device,
                     local_files_only=True,
@@ -108,6 +110,17 @@ class SentenceEmbedder:
                 )
         except Exception as error:  # a damaged folder raises anything: KeyError, SafetensorError, RuntimeError, ...
             raise cannot_load(self.name, error) from error
+        model[0].register_forward_pre_hook(self._count)
+        return model
+
+    def _count(self, module: Any, args: tuple[Any, ...]) -> None:
+        """Counts the texts that go through the first module, the transformer; one without a mask (a bag of words) looks its
+        words up and multiplies nothing."""
+        mask = args[0].get("attention_mask")
+        self.ledger.encoder_forwards += len(args[0]["offsets"] if mask is None else mask)
+        if mask is not None:
+            weights = sum(w.numel() for name, w in module.named_parameters() if "embeddings" not in name)
+            self.ledger.flops += 2 * weights * mask.numel()
 
 
 @contextmanager

@@ -7,6 +7,7 @@ import re
 from collections import deque
 from collections.abc import Iterable
 from dataclasses import dataclass
+from math import isqrt
 from typing import Literal
 
 import numpy as np
@@ -18,6 +19,9 @@ from nncift.errors import ConfigError
 logger = logging.getLogger(__name__)
 
 DesignKind = Literal["all", "block", "stripes", "pointwise"]
+Price = Literal["pair", "row"]
+"""What an exact influence costs: something for every pair, or something for every row and column and nothing for the pairs
+between them."""
 Pairs = tuple[Int[ndarray, "L"], Int[ndarray, "L"]]
 
 PER_CANDIDATE = 10  # labels that share one encoded prefix; fewer waste the prefix, more leave other candidates unseen
@@ -39,13 +43,13 @@ class LabelBudget:
     kind: Literal["auto", "all", "share", "count", "block"]
     amount: float = 0.0
 
-    def design(self, m: int) -> DesignKind:
+    def design(self, m: int, *, priced: Price = "pair") -> DesignKind:
         """How the pairs lie in a kernel of m targets."""
         if self.kind == "all":
             return "all"
         if m == 1:
             return "pointwise"
-        return "block" if self.kind == "block" else "stripes"
+        return "block" if self.kind == "block" or priced == "row" else "stripes"
 
     def pairs(self, m: int, n: int) -> int:
         """How many pairs are asked for in a kernel of m targets and n candidates, before any is ruled out.
@@ -119,11 +123,14 @@ def pairs_to_label(
     *,
     masked: Iterable[tuple[int, int]] | Int[ndarray, "p 2"] = (),
     rng: np.random.Generator,
+    priced: Price = "pair",
 ) -> Pairs:
     """Draws the pairs whose exact influence is computed.
 
     `u=` labels every pair of a random share of the candidates with the same share of the targets (at least two of
-    either). Every other budget is dealt out in stripes: each candidate that is used gets about ten labels (as many as
+    either). Where rows are what costs, every other budget is the block of at least so many pairs with the fewest rows:
+    about as many candidates as targets, or all targets where there are fewer. Where pairs are what costs, it is dealt
+    out in stripes: each candidate that is used gets about ten labels (as many as
     there are targets when those are fewer; more once every candidate is used), on different targets, and all targets
     get equally many, give or take one.
 
@@ -133,10 +140,11 @@ def pairs_to_label(
         n: candidates.
         masked: pairs (i, j) that are never labelled; pairs outside the kernel are an error.
         rng: what is drawn from.
+        priced: what costs.
 
     Returns:
-        i, j: int32 [L], sorted by (j, i), no pair twice. L is `budget.pairs(m, n)` less what the mask makes impossible;
-        a warning says how many that is.
+        i, j: int32 [L], sorted by (j, i), no pair twice. L is `budget.pairs(m, n)` (a whole block may hold a few more) less
+        what the mask makes impossible; a warning says how many that is.
 
     Raises:
         ConfigError: more pairs are asked for than exist, or none is left.
@@ -145,8 +153,8 @@ def pairs_to_label(
     """
     asked = budget.pairs(m, n)
     mask = _mask_keys(masked, m, n)
-    if budget.kind == "block" and m > 1:
-        keys = _block(budget.amount, m, n, rng)
+    if budget.design(m, priced=priced) == "block" and asked < m * n - len(mask):
+        keys = _block(*_sides(budget, m, n), m, n, rng)
         keys = keys[~np.isin(keys, mask)]
     elif asked >= m * n - len(mask):
         keys = np.setdiff1d(np.arange(m * n), mask, assume_unique=True)
@@ -177,8 +185,19 @@ def _block_sides(share: float, m: int, n: int) -> tuple[int, int]:
     return (1 if m == 1 else max(2, round(share * m))), candidates
 
 
-def _block(share: float, m: int, n: int, rng: np.random.Generator) -> Int[ndarray, "L"]:
-    targets, candidates = _block_sides(share, m, n)
+def _sides(budget: LabelBudget, m: int, n: int) -> tuple[int, int]:
+    """Targets and candidates of the block that a budget means."""
+    if budget.kind == "block":
+        return _block_sides(budget.amount, m, n)
+    total = budget.pairs(m, n)
+    targets = min(m, max(2, isqrt(total)))
+    candidates = min(n, max(2, -(-total // targets)))
+    if budget.kind == "auto":
+        candidates = max(candidates, min(n, _AUTO_POINTWISE))
+    return min(m, max(targets, -(-total // candidates))), candidates
+
+
+def _block(targets: int, candidates: int, m: int, n: int, rng: np.random.Generator) -> Int[ndarray, "L"]:
     columns = rng.choice(n, candidates, replace=False)
     rows = rng.choice(m, targets, replace=False)
     return (columns[:, None] * m + rows[None, :]).ravel()

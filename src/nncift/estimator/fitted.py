@@ -70,6 +70,22 @@ class FittedEstimator:
         """Whether it scores pool rows alone."""
         return isinstance(self.network, PointwiseNetwork)
 
+    @property
+    def weights(self) -> int:
+        """Number of weights."""
+        return sum(weight.numel() for weight in self.network.parameters())
+
+    @property
+    def training_flops(self) -> int:
+        """Estimated floating-point operations that training took: 6 per weight and label shown."""
+        return 6 * self.weights * self.labels * self.epochs
+
+    def filling_flops(self, rows: int, columns: int) -> int:
+        """Estimated floating-point operations of filling a kernel: each row projected once, then four per hidden unit."""
+        network = self.network
+        projections = (columns + (0 if self.pointwise else rows)) * 2 * network.dimension * network.hidden
+        return projections + 4 * network.hidden * rows * columns
+
     def factors(self, e_target: Float[ndarray, "m d"] | None, e_pool: Float[ndarray, "n d"]) -> Factors:
         """The factors of the kernel of these rows; a pointwise estimator ignores `e_target` and gives a kernel of one
         row.

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 from numpy import ndarray
 
 from nncift.data.labels import Labels
@@ -15,8 +15,7 @@ from nncift.estimator.fitted import FittedEstimator
 from nncift.influence.base import BlockSession, Session
 from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
-from nncift.pipeline.inputs import Axes
-from nncift.pipeline.labelling import kernel_shape
+from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.models import Embeddings
 from nncift.progress import Reporter
 
@@ -116,6 +115,14 @@ def from_session(axes: Axes, session: Session, reporter: Reporter) -> Filled:
         reporter.advance(len(j))
     reporter.end(f"{rows * columns:,} exact influences")
     return filled
+
+
+def bar(filled: Filled, barred: Int[ndarray, " b"]) -> None:
+    """Writes over the entries of candidates that must not be picked what is worth nothing: the lowest of each row."""
+    for kernel in (filled.target, filled.pool):
+        if kernel is not None and len(barred):
+            kernel[barred] = np.inf
+            kernel[barred] = kernel.min(axis=0)
 
 
 def kernels(filled: Filled, axes: Axes) -> Kernels:

@@ -25,6 +25,7 @@ class Axes:
         columns: who helps: [n] pool rows, then the [e] existing rows where an objective subtracts them.
         m: number of targets among the rows.
         n: number of pool rows among the columns.
+        beside: target rows that a pointwise influence reads; they are no rows of its kernel.
         own_target: whether the pool is its own target.
         sampled_from: how many target rows there were before sampling (m where none was left out).
     """
@@ -33,6 +34,7 @@ class Axes:
     columns: tuple[Example, ...]
     m: int
     n: int
+    beside: tuple[Example, ...]
     own_target: bool
     sampled_from: int
 
@@ -42,15 +44,20 @@ class Axes:
         return same_text_pairs(self.rows, self.columns)
 
     @property
+    def helped(self) -> tuple[Example, ...]:
+        """The rows that the influence reads as targets."""
+        return self.rows or self.beside
+
+    @property
     def shape(self) -> tuple[int, int]:
         """(number of rows, number of columns)."""
         return len(self.rows), len(self.columns)
 
     @cached_property
     def fingerprint(self) -> str:
-        """Hash of ids and contents of both axes in their order."""
+        """Hash of ids and contents of both axes in their order, and of what stands beside them."""
         digest = sha256()
-        for axis in (self.rows, self.columns):
+        for axis in (self.rows, self.columns, self.beside):
             digest.update(f"{len(axis)}\n".encode())
             for example in axis:
                 digest.update(
@@ -65,6 +72,7 @@ def make_axes(
     existing: Pool | None,
     *,
     pairwise: bool,
+    uses_target: bool,
     cover_pool: bool,
     max_targets: int,
     seed: int,
@@ -73,23 +81,30 @@ def make_axes(
 
     Args:
         pool, target, existing: in the order of their ids (`Pool.by_id`). Without a target the pool is its own.
-        pairwise: False for an influence that does not look at targets; its kernel has one row, which is no example.
+        pairwise: False for an influence that gives each candidate one score; its kernel has one row, which is no example.
+        uses_target: whether such an influence reads the target rows all the same.
         cover_pool: whether the objective covers the pool rows too (FL1MI).
         max_targets: a larger target is sampled down to this many rows, uniformly by the seed.
         seed: of the run.
     """
     columns = (*pool.examples, *(existing.examples if existing else ()))
-    if not pairwise:
-        return Axes((), columns, 1, len(pool), False, 1)
+    if not pairwise and not uses_target:
+        return Axes((), columns, 1, len(pool), (), False, 1)
     wanted = pool.examples if target is None else target.examples
     if len(wanted) > max_targets:
         chosen = np.sort(generator(seed, "targets").choice(len(wanted), max_targets, replace=False))
         rows = tuple(wanted[int(k)] for k in chosen)
     else:
         rows = tuple(wanted)
-    return Axes(
-        rows + (pool.examples if cover_pool else ()), columns, len(rows), len(pool), target is None, len(wanted)
-    )
+    if not pairwise:
+        return Axes((), columns, 1, len(pool), rows, target is None, 1)
+    covered = rows + (pool.examples if cover_pool else ())
+    return Axes(covered, columns, len(rows), len(pool), (), target is None, len(wanted))
+
+
+def kernel_shape(axes: Axes) -> tuple[int, int]:
+    """(rows, columns), one row where the influence is pointwise."""
+    return max(1, len(axes.rows)), len(axes.columns)
 
 
 def describe_rejected(pools: Sequence[tuple[str, Pool]]) -> str | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -12,11 +13,13 @@ from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import LabelConfig, SelectConfig
+from nncift.data.rows import Example
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
-from nncift.errors import ConfigError, RunError
-from nncift.influence.base import Context
+from nncift.embed.sentence import SentenceEmbedder
+from nncift.errors import RunError
+from nncift.influence.base import Context, Traits
 from nncift.ledger import Ledger
 from nncift.lm.device import Placement, place
 from nncift.lm.load import load_language_model, model_fingerprint
@@ -28,7 +31,7 @@ from nncift.run import Work, content_key
 
 @dataclass(frozen=True, slots=True)
 class Embeddings:
-    """Unit vectors of both axes: float32 [rows, d] and [columns, d]; `rows` has none where the influence is pointwise."""
+    """Unit vectors of both axes: float32 [rows, d] and [columns, d]; `rows` are those that the influence reads as targets."""
 
     rows: Float[ndarray, "m d"]
     columns: Float[ndarray, "n d"]
@@ -52,11 +55,11 @@ class Models:
         return place(self.config.device, self.config.dtype, batch_tokens=self.config.batch_tokens)
 
     @cached_property
-    def lm(self) -> LanguageModel:
-        """The language model."""
-        name = self.config.model
-        if name is None:
-            raise ConfigError("this step needs a language model: add --model.")
+    def lms(self) -> tuple[LanguageModel, ...]:
+        """The language models, all in memory at once."""
+        return tuple(self._load(name) for name in self.config.model)
+
+    def _load(self, name: str) -> LanguageModel:
         self.reporter.begin("load", 0, "")
         lm = load_language_model(
             name,
@@ -66,7 +69,7 @@ class Models:
             trust_remote_code=self.config.trust_remote_code,
         )
         known = self.__dict__.get("lm_key")
-        if known and known["model"] != lm.fingerprint:
+        if known and lm.fingerprint not in known["models"]:
             raise RunError(f"the files of {name!r} changed while the run began. Start it again.")
         self.reporter.end(f"{name}: {lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
         return lm
@@ -74,10 +77,10 @@ class Models:
     @cached_property
     def lm_key(self) -> dict[str, Any]:
         """What labels depend on of the language model, told without loading it where its files are here."""
-        if not self.setup.influence.traits.needs_model or self.config.model is None:
-            return {}
-        fingerprint = model_fingerprint(self.config.model) or self.lm.fingerprint
-        return {"model": fingerprint, "dtype": self.placement.dtype, "quantize": self.config.quantize}
+        known = [model_fingerprint(name) for name in self.config.model]
+        if None in known:
+            known = [lm.fingerprint for lm in self.lms]
+        return {"models": known, "dtype": self.placement.dtype, "quantize": self.config.quantize}
 
     @cached_property
     def embedder_key(self) -> dict[str, Any]:
@@ -104,11 +107,15 @@ class Models:
         pools = self.setup.pools()
         self.reporter.begin("embed", sum(len(pool) for _, pool in pools), "rows")
         truncated = 0
+        counts = isinstance(self.embedder, SentenceEmbedder)
+        if isinstance(self.embedder, SentenceEmbedder):
+            self.embedder.ledger = done.ledger
         for role, pool in pools:
             embedded = embed_rows(
                 self.embedder, pool, folder=cache_folder() / "embeddings", role=role, on_progress=self.reporter.advance
             )
-            done.ledger.encoder_forwards += embedded.computed
+            if not counts:  # an encoder of the user's own has no hook
+                done.ledger.encoder_forwards += embedded.computed
             truncated += embedded.truncated
             vectors |= {(role, row): vector for row, vector in zip(pool.ids, embedded.vectors, strict=True)}
         if truncated:
@@ -118,28 +125,55 @@ class Models:
 
     def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
         """What the teacher may use; loads the language model where the teacher needs it."""
-        influence, axes = self.setup.influence, self.setup.axes
-        seen = embeddings if influence.traits.needs_embeddings else None
+        setup, axes, traits = self.setup, self.setup.axes, self.setup.influence.traits
+        seen = embeddings if traits.needs_embeddings else None
+        lms = self.lms if traits.needs_model else ()
+        for lm in lms:
+            lm.meter.ledger = ledger
         return Context(
-            targets=axes.rows,
+            targets=axes.helped,
             pool=axes.columns,
-            asked_targets=np.arange(len(axes.rows)),
-            asked_pool=np.arange(len(axes.columns)),
+            asked_targets=asked_rows(setup),
+            asked_pool=np.arange(len(axes.columns)) if setup.pairs is None else np.unique(setup.pairs[1]),
             folder=cache_folder() / "influence",
             seed=self.config.seed,
             ledger=ledger,
-            lms=(self.lm,) if influence.traits.needs_model else (),
+            lms=lms,
             target_embeddings=seen.rows if seen else None,
             pool_embeddings=seen.columns if seen else None,
+            reporter=self.reporter,
+        )
+
+    def rows_context(self, traits: Traits, rows: Sequence[Example], ledger: Ledger) -> Context:
+        """What an influence may use that scores some rows by themselves."""
+        lms = self.lms if traits.needs_model else ()
+        for lm in lms:
+            lm.meter.ledger = ledger
+        return Context(
+            targets=(),
+            pool=tuple(sorted(rows, key=lambda row: row.id)),
+            asked_targets=np.arange(0),
+            asked_pool=np.arange(len(rows)),
+            folder=cache_folder() / "influence",
+            seed=self.config.seed,
+            ledger=ledger,
+            lms=lms if traits.several_models else lms[:1],
             reporter=self.reporter,
         )
 
     def _by_axis(self, vectors: dict[tuple[str, str], Float[ndarray, " d"]]) -> Embeddings:
         axes = self.setup.axes
         helped = "pool" if axes.own_target else "target"
-        rows = [vectors[helped, example.id] for example in axes.rows[: axes.m]]
+        rows = [vectors[helped, example.id] for example in axes.beside or axes.rows[: axes.m]]
         rows += [vectors["pool", example.id] for example in axes.rows[axes.m :]]
         columns = [vectors["pool", example.id] for example in axes.columns[: axes.n]]
         columns += [vectors["existing", example.id] for example in axes.columns[axes.n :]]
         d = len(columns[0])
         return Embeddings(np.array(rows, dtype=np.float32).reshape(-1, d), np.array(columns, dtype=np.float32))
+
+
+def asked_rows(setup: Setup) -> ndarray:
+    """Positions of the rows that the influence is asked about as targets."""
+    if setup.pairs is None or not setup.influence.traits.pairwise:
+        return np.arange(len(setup.axes.helped))
+    return np.unique(setup.pairs[0])

@@ -7,17 +7,21 @@ from dataclasses import dataclass
 from functools import cache
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from nncift.config import SelectConfig
 from nncift.data.labels import Labels
+from nncift.errors import ConfigError
 from nncift.estimator.fitted import FittedEstimator
 from nncift.ledger import Ledger
 from nncift.objective.base import Objective
-from nncift.objective.greedy import greedy
+from nncift.objective.greedy import Ranking, greedy
 from nncift.objective.modular import mean_influence
 from nncift.objective.problem import CoverageProblem, check_finite
 from nncift.objective.reasons import explain
 from nncift.pipeline import filling
+from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.models import Embeddings, Models
 from nncift.selection import Picks
 
@@ -32,12 +36,14 @@ class Ranked:
         sampling_error: standard error of their coverage that comes of it, as a share of it; None where nothing was
             left out, or the objective covers no target rows.
         covers: whether the objective covers rows, so that gains can run out.
+        flops: estimated floating-point operations of filling the kernels.
     """
 
     picks: Picks
     sampled: bool
     sampling_error: float | None
     covers: bool
+    flops: int
 
 
 def make_ranker(
@@ -47,6 +53,7 @@ def make_ranker(
     embeddings: Callable[[], Embeddings],
     labels: Labels | None,
     estimator: FittedEstimator | None,
+    barred: Int[ndarray, " b"],
 ) -> Callable[[int], Ranked]:
     """A function that ranks any number of rows; the kernels are filled when it is first called, and kept.
 
@@ -57,11 +64,20 @@ def make_ranker(
         embeddings: gives the vectors of both axes.
         labels: exact influences, None for a free teacher.
         estimator: None where every influence is exact.
+        barred: positions of candidates that are never picked.
     """
     axes, influence = models.setup.axes, models.setup.influence
+    barred = barred[barred < axes.n]
+    if len(barred) == axes.n:
+        raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
 
     @cache
     def filled() -> filling.Filled:
+        every = fill()
+        filling.bar(every, barred)
+        return every
+
+    def fill() -> filling.Filled:
         if estimator is not None:
             known = labels if config.known == "keep" else None
             return filling.from_estimator(estimator, axes, embeddings(), known, threads=config.threads)
@@ -76,16 +92,25 @@ def make_ranker(
         check_finite(kernels.target, names, [row.id for row in axes.rows[: axes.m]] or ["every target"])
         merit = mean_influence(kernels)
         problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
-        ranking = greedy(problem, budget, rest=merit, threads=config.threads)
+        ranking = without(barred, greedy(problem, budget + len(barred), rest=merit, threads=config.threads), budget)
         represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
         score = merit if problem.modular is None else problem.modular
         reasons = explain(problem, ranking, [row.id for row in represented], score)
         picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
         left_out = axes.sampled_from - axes.m
         error = _sampling_error(problem, ranking.order, left_out) if left_out else None
-        return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0)
+        flops = 0 if estimator is None else estimator.filling_flops(*kernel_shape(axes))
+        return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0, flops)
 
     return rank
+
+
+def without(barred: Int[ndarray, " b"], ranking: Ranking, budget: int) -> Ranking:
+    """The first picks of a ranking that are not barred; a barred candidate covers nothing, so that it changed no other."""
+    kept = ~np.isin(ranking.order, barred)
+    positive = int(kept[: ranking.positive].sum())
+    order, gains = ranking.order[kept][:budget], ranking.gains[kept][:budget]
+    return Ranking(order, gains, min(positive, len(order)), ranking.merit)
 
 
 def _sampling_error(problem: CoverageProblem, order: np.ndarray, left_out: int) -> float | None:

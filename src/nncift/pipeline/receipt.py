@@ -9,8 +9,8 @@ import numpy as np
 
 from nncift.data.rows import Pool
 from nncift.data.write import subset_suffix, write_rejected, write_rows
-from nncift.pipeline.inputs import Axes, describe_rejected
-from nncift.pipeline.labelling import kernel_shape
+from nncift.influence.base import Calls
+from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
 from nncift.selection import Picks, source_positions
@@ -20,6 +20,10 @@ def input_notes(setup: Setup) -> dict[str, str]:
     """What there is to say about the rows before anything is computed."""
     axes = setup.axes
     notes = {"rejected": describe_rejected(setup.pools())}
+    if axes.beside and len(axes.beside) < len(setup.target or setup.pool):
+        notes["targets"] = (
+            f"{len(axes.beside):,} of {len(setup.target or setup.pool):,} target rows are read (--max-targets)"
+        )
     if axes.sampled_from > axes.m:
         notes["targets"] = f"{axes.m:,} of {axes.sampled_from:,} target rows are used (--max-targets)"
     same = (axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] < axes.n)
@@ -27,7 +31,7 @@ def input_notes(setup: Setup) -> dict[str, str]:
     if twins > 0:
         where = "another pool row" if axes.own_target else "a target row"
         notes["same-text"] = f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
-    if setup.target is not None and not setup.influence.traits.pairwise:
+    if setup.target is not None and not setup.influence.traits.uses_target:
         notes["unused"] = f"`{setup.influence.traits.name}` does not look at a target; --target plays no part"
     return {kind: text for kind, text in notes.items() if text}
 
@@ -58,11 +62,21 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
                 "gain": float(gain),
                 "reason": reason,
             }
+            if picks.phases is not None:
+                entry["phase"] = int(picks.phases[rank - 1])
             stream.write(json.dumps(entry | {"position": int(place)}, ensure_ascii=True, allow_nan=False) + "\n")
-    with folder.atomic(subset_name(pool)) as part:
-        write_rows(pool, positions, part)
-    done.files += ["selection.jsonl", subset_name(pool)]
+    done.files.append("selection.jsonl")
+    _write_subset(folder, subset_name(pool), pool, positions, done)
+    for phase in () if picks.phases is None else np.unique(picks.phases):
+        name = subset_name(pool).replace("subset", f"subset.phase{phase}", 1)
+        _write_subset(folder, name, pool, [positions[k] for k in np.flatnonzero(picks.phases == phase)], done)
     done.facts |= {"positive": picks.positive, "merit": picks.merit}
+
+
+def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int], done: Work) -> None:
+    with folder.atomic(name) as part:
+        write_rows(pool, positions, part)
+    done.files.append(name)
 
 
 def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
@@ -75,25 +89,47 @@ def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
         tuple(entry["reason"] for entry in entries),
         record.facts["positive"],
         record.facts["merit"],
+        np.array([entry["phase"] for entry in entries]) if "phase" in entries[0] else None,
     )
 
 
 def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:
-    """Counters and seconds by stage, their sum, and the calls that labelling every pair would have taken."""
+    """What was spent by stage and in all, what labelling every pair would have taken of the language model, and how small
+    the estimator is beside it.
+
+    `share` weighs a backward pass as two forward ones; it compares calls, not seconds.
+    """
     by_stage = {name: record.costs for name, record in stages.items()}
     names = next(iter(by_stage.values()))
     total = {name: round(sum(spent[name] for spent in by_stage.values()), 3) for name in names}
-    if not setup.influence.traits.needs_model:
-        return {"stages": by_stage, "total": total, "exact": None}
-    calls = exact_calls(setup.axes)
-    return {
-        "stages": by_stage,
-        "total": total,
-        "exact": {"lm_forwards": calls, "share": total["lm_forwards"] / calls},
-    }
+    total["peak_memory"] = max(spent["peak_memory"] for spent in by_stage.values())
+    return {"stages": by_stage, "total": total, "exact": _exact(setup, stages), "estimator": _estimator(stages)}
 
 
-def exact_calls(axes: Axes) -> int:
-    """Language-model calls for every pair of a kernel: one per pair, and one per target without example."""
-    rows, columns = kernel_shape(axes)
-    return rows * columns - len(axes.masked) + len(axes.rows)
+def work(calls: Calls) -> int:
+    """Calls in units of one forward pass."""
+    return calls.forwards + 2 * calls.backwards
+
+
+def calls_text(calls: Calls) -> str:
+    """Calls in words."""
+    if not calls.backwards:
+        return f"{calls.forwards:,}"
+    return f"{calls.forwards:,} forward and {calls.backwards:,} backward"
+
+
+def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | None:
+    """Language-model calls of exact influences for every pair, and the share of them that was spent."""
+    if not setup.influence.traits.needs_model or "label" not in stages:
+        return None
+    exact, spent = setup.calls(setup.all_asked), stages["label"].costs
+    calls = Calls(int(spent["lm_forwards"]), int(spent["lm_backwards"]))
+    return {"lm_forwards": exact.forwards, "lm_backwards": exact.backwards, "share": work(calls) / work(exact)}
+
+
+def _estimator(stages: dict[str, StageRecord]) -> dict[str, Any] | None:
+    """Weights of the estimator, and as a share of the language model's."""
+    if "estimate" not in stages:
+        return None
+    weights, beside = stages["estimate"].facts["weights"], stages["label"].facts.get("lm_weights", 0)
+    return {"weights": weights, "lm_weights": beside, "share": weights / beside if beside else None}

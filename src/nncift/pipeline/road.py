@@ -7,12 +7,13 @@ import logging
 import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy import ndarray
 
 from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
 from nncift.data.arrays import read_npz
@@ -25,8 +26,10 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective
 from nncift.pipeline import receipt
 from nncift.pipeline.filling import refuse_if_too_large
-from nncift.pipeline.labelling import Labelling, kernel_shape, label_stage, remove_journal, set_aside
+from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
 from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.setup import Setup, prepare
 from nncift.progress import Reporter, Silent
@@ -106,8 +109,11 @@ class _Road:
         estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(labels)
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
-        rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator)
-        record = self._stage("select", self._depends(config, objective), lambda done: self._choose(done, rank, labels))
+        barred = self._barred()
+        rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator, barred)
+        record = self._stage(
+            "select", self._depends(config, objective), lambda done: self._choose(done, config, rank, labels)
+        )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
         folder.write_json("costs.json", costs)
@@ -135,7 +141,9 @@ class _Road:
         """What is to be labelled, and on what it depends."""
         setup = self.setup
         assert setup.pairs is not None
-        meta = {"code": _CODE["label"]} | setup.depends() | self.models.lm_key
+        meta = {"code": _CODE["label"]} | setup.depends()
+        if setup.influence.traits.needs_model:
+            meta |= self.models.lm_key
         if setup.influence.traits.needs_embeddings:
             meta |= self.models.embedder_key
         return Labelling(setup.influence, setup.axes, setup.pairs, meta)
@@ -147,6 +155,11 @@ class _Road:
         self._stage("label", labelling.meta, work)
         remove_journal(self.folder, labelling)
         return _read_labels(self.folder.path / "labels.npz", labelling)
+
+    def _barred(self) -> ndarray:
+        """Positions of candidates that cannot be scored."""
+        ids = self.used["label"].facts.get("barred", {}) if "label" in self.used else {}
+        return np.flatnonzero([row.id in ids for row in self.setup.axes.columns])
 
     def tell_rows(self) -> None:
         """How many rows were read, and the layout that they were taken for."""
@@ -191,7 +204,8 @@ class _Road:
         vectors, fingerprint = self.embeddings(), self.models.embedder.fingerprint
         config, seed = TrainingConfig(), self.setup.config.seed
         e_rows = vectors.rows if self.setup.influence.traits.pairwise else None
-        design = self.setup.labels.design(kernel_shape(self.setup.axes)[0])
+        priced = self.setup.influence.traits.priced
+        design = self.setup.labels.design(kernel_shape(self.setup.axes)[0], priced=priced)
 
         def work(done: Work) -> None:
             self.reporter.begin("train", 2, "fits")
@@ -202,6 +216,8 @@ class _Road:
                 estimator.save(part)
             self.folder.write_json("fidelity.json", fidelity.record())
             done.files += ["estimator.safetensors", "fidelity.json"]
+            done.facts["weights"] = estimator.weights
+            done.ledger.flops += estimator.training_flops
             self.reporter.end(f"{estimator.epochs} passes over {len(labels):,} labels")
 
         depends = {
@@ -227,17 +243,28 @@ class _Road:
             "eta": config.eta,
             "nu": config.nu,
             "known": config.known,
-        }
+        } | self._phases_depend_on(config)
 
-    def _choose(self, done: Work, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
-        setup = self.setup
+    def _phases_depend_on(self, config: SelectConfig) -> dict[str, Any]:
+        if self.setup.difficulty is None:
+            return {}
+        traits = self.setup.difficulty.traits
+        return {"phases": config.phases, "difficulty": traits.name} | (self.models.lm_key if traits.needs_model else {})
+
+    def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
+        setup, difficulty, count = self.setup, self.setup.difficulty, config.phases
         self.reporter.begin("select", 0, "")
         ranked = rank(setup.budget)
         picks = ranked.picks
+        if difficulty is not None:
+            rows = tuple(setup.axes.columns[int(k)] for k in picks.order)
+            context = self.models.rows_context(difficulty.traits, rows, done.ledger)
+            picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
         receipt.write_picks(self.folder, setup.pool, picks, done)
         done.facts["objective"] = setup.why
         if not setup.exact and labels is not None:
             done.ledger.pair_predictions = int(np.prod(kernel_shape(setup.axes)))
+            done.ledger.flops += ranked.flops
             had = np.isin(np.arange(setup.axes.n), labels.j)
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
         if ranked.sampling_error is not None:
@@ -254,8 +281,9 @@ class _Road:
 
 
 def _read_labels(path: Path, labelling: Labelling) -> Labels:
+    """All labels but those of barred rows, which are minus infinity."""
     stored = read_npz(path)
-    return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(labelling.axes))
+    return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(labelling.axes)).take(np.isfinite(stored["y"]))
 
 
 def _kept(path: Path, labelling: Labelling) -> Labels | None:

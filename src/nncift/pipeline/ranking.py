@@ -12,7 +12,7 @@ from nncift.config import SelectConfig
 from nncift.data.labels import Labels
 from nncift.estimator.fitted import FittedEstimator
 from nncift.ledger import Ledger
-from nncift.objective.base import Objective
+from nncift.objective.base import Objective, Rule
 from nncift.objective.greedy import greedy
 from nncift.objective.modular import mean_influence
 from nncift.objective.problem import CoverageProblem, check_finite
@@ -43,7 +43,7 @@ class Ranked:
 def make_ranker(
     config: SelectConfig,
     models: Models,
-    objective: Objective,
+    objective: Objective | Rule,
     embeddings: Callable[[], Embeddings],
     labels: Labels | None,
     estimator: FittedEstimator | None,
@@ -53,7 +53,7 @@ def make_ranker(
     Args:
         config: weights, threads, and what to do with known labels.
         models: of the run.
-        objective: the set function.
+        objective: the set function or rule.
         embeddings: gives the vectors of both axes.
         labels: exact influences, None for a free teacher.
         estimator: None where every influence is exact.
@@ -72,8 +72,13 @@ def make_ranker(
 
     def rank(budget: int) -> Ranked:
         kernels = filling.kernels(filled(), axes)
-        names = [row.id for row in axes.columns[: axes.n]]
-        check_finite(kernels.target, names, [row.id for row in axes.rows[: axes.m]] or ["every target"])
+        helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
+        check_finite(kernels.target, [row.id for row in axes.columns[: axes.n]], helped)
+        left_out = axes.sampled_from - axes.m
+        if isinstance(objective, Rule):
+            ranking, reasons = objective.rank(kernels, budget, rows=helped)
+            picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
+            return Ranked(picks, left_out > 0, None, False)
         merit = mean_influence(kernels)
         problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
         ranking = greedy(problem, budget, rest=merit, threads=config.threads)
@@ -81,7 +86,6 @@ def make_ranker(
         score = merit if problem.modular is None else problem.modular
         reasons = explain(problem, ranking, [row.id for row in represented], score)
         picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
-        left_out = axes.sampled_from - axes.m
         error = _sampling_error(problem, ranking.order, left_out) if left_out else None
         return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0)
 

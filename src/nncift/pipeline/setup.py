@@ -201,7 +201,7 @@ def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Object
     if name is None:
         name, why = _objective_of_task(config, influence)
     objective = registry.load("objective", name)()
-    if not influence.traits.pairwise and name not in ("top-mean", "top-max"):
+    if not influence.traits.pairwise and not objective.pointwise:
         raise ConfigError(
             f"the influence `{influence.traits.name}` gives each row one score, and the objective `{name}` needs one per "
             "target. Use --objective top-mean, or leave --objective and --task out."

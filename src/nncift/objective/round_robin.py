@@ -37,7 +37,7 @@ class RoundRobin:
 
     def rank(self, kernels: Kernels, budget: int, *, rows: Sequence[str]) -> tuple[Ranking, tuple[str, ...]]:
         """See `Rule.rank`."""
-        n, m = kernels.target.shape
+        n = len(kernels.target)
         if budget < 0:
             raise ConfigError(f"the budget is {budget}; it must be 0 or more.")
         picks, takers = _take_turns(kernels, min(budget, n))

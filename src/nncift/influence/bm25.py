@@ -8,6 +8,7 @@ import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -63,15 +64,14 @@ class Bm25:
             MissingExtraError: the library is not installed.
         """
         try:
-            import bm25s
-            from scipy import sparse
+            library, sparse = import_module("bm25s"), import_module("scipy.sparse")
         except ImportError as error:
             raise MissingExtraError("bm25s", "baselines", "the influence `bm25`") from error
         logging.getLogger("bm25s").setLevel(logging.WARNING)  # it sets itself to DEBUG
         documents = [words(row.text) for row in context.pool]
         known = {word: k for k, word in enumerate(sorted({word for document in documents for word in document}))}
         shape = (len(documents), len(known))
-        index = bm25s.BM25(k1=self.k1, b=self.b, method="lucene", dtype="float64")
+        index = library.BM25(k1=self.k1, b=self.b, method="lucene", dtype="float64")
         ids = [[known[word] for word in document] for document in documents]
         if known:
             index.index((ids, known), create_empty_token=False, show_progress=False)

@@ -138,9 +138,8 @@ class RdsSession:
         sequences = [(*query.ids, *query.response) for query in queries if query]
         usable = np.array([query is not None for query in queries], dtype=np.bool_)
         states = pooled_states(self.lm, sequences, self.pooling, on_progress=on_progress)
-        features = np.zeros((len(rows), self.lm.model.config.get_text_config().hidden_size), dtype=np.float32)
-        if len(states):
-            features[usable] = states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-30)
+        features = np.zeros((len(rows), states.shape[1]), dtype=np.float32)
+        features[usable] = states / np.maximum(np.linalg.norm(states, axis=1, keepdims=True), 1e-30)
         return features, usable, np.array([query is not None and query.truncated for query in queries], dtype=np.bool_)
 
     def _note(self, rows: Sequence[Example], cut: Bool[ndarray, " R"]) -> None:

@@ -53,6 +53,8 @@ def pooled_states(
             )
         parts |= zip(batch, vectors, strict=True)
         on_progress(len(batch))
+    if not parts:
+        return np.zeros((0, 0), dtype=np.float32)
     return np.array([parts[k] for k in range(len(sequences))], dtype=np.float32)
 
 

@@ -35,7 +35,9 @@ def tiny_tokenizer(texts: Iterable[str]) -> PreTrainedTokenizerFast:
     return PreTrainedTokenizerFast(tokenizer_object=core, bos_token="<s>", eos_token="</s>", pad_token="<pad>")
 
 
-def tiny_lm(rows: Sequence[Example], more: Sequence[tuple[str, str]] = (), *, epochs: int, seed: int = 0) -> LanguageModel:
+def tiny_lm(
+    rows: Sequence[Example], more: Sequence[tuple[str, str]] = (), *, epochs: int, seed: int = 0
+) -> LanguageModel:
     """A model trained on rows as `PlainWording` words them, and on further (prompt, response) texts; the loss is that of
     every token, prompts included, as in pretraining.
 
@@ -57,7 +59,9 @@ def tiny_lm(rows: Sequence[Example], more: Sequence[tuple[str, str]] = (), *, ep
     return prepare("tiny", model, tokenizer, place, fingerprint=f"tiny {seed} {epochs}", max_length=1024)
 
 
-def _train(model: LlamaForCausalLM, sequences: Sequence[tuple[int, ...]], epochs: int, rng: np.random.Generator) -> None:
+def _train(
+    model: LlamaForCausalLM, sequences: Sequence[tuple[int, ...]], epochs: int, rng: np.random.Generator
+) -> None:
     batches = -(-len(sequences) // 32)
     optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)

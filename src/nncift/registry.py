@@ -21,7 +21,11 @@ _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
         "similarity": "nncift.influence.similarity:Similarity",
+        "embedding": "nncift.influence.embedding:Embedding",
+        "rds": "nncift.influence.rds:Rds",
+        "bm25": "nncift.influence.bm25:Bm25",
         "random": "nncift.influence.random:Random",
+        "balanced-random": "nncift.influence.balanced:BalancedRandom",
     },
     "embedder": {
         "minilm": "nncift.embed.minilm:minilm",
@@ -33,6 +37,8 @@ _NAMES: dict[str, dict[str, str]] = {
         "flvmi": "nncift.objective.coverage:VariantMutualInformation",
         "top-mean": "nncift.objective.modular:TopMean",
         "top-max": "nncift.objective.modular:TopMax",
+        "round-robin": "nncift.objective.round_robin:RoundRobin",
+        "middle": "nncift.objective.middle:Middle",
     },
 }
 

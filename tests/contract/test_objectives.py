@@ -6,15 +6,26 @@ import numpy as np
 import pytest
 
 from nncift import registry
-from nncift.objective.base import Kernels, Objective
+from nncift.objective.base import Kernels, Objective, Rule
 from nncift.objective.greedy import Ranking, greedy
 from nncift.objective.modular import mean_influence
 
 N, M, E = 11, 7, 3
 
 
+HELPFUL = tuple(name for name in registry.names("objective") if name != "middle")
+"""Those for which more influence is better; one looks for what is neither high nor low."""
+
+Chooser = Objective | Rule
+
+
 @pytest.fixture(params=registry.names("objective"))
-def objective(request: pytest.FixtureRequest) -> Objective:
+def objective(request: pytest.FixtureRequest) -> Chooser:
+    return registry.load("objective", request.param)()
+
+
+@pytest.fixture(params=HELPFUL)
+def helpful(request: pytest.FixtureRequest) -> Chooser:
     return registry.load("objective", request.param)()
 
 
@@ -24,17 +35,22 @@ def some_kernels(seed: int) -> Kernels:
     return Kernels(target, pool, existing)
 
 
-def ranked(objective: Objective, kernels: Kernels, budget: int, threads: int = 0) -> Ranking:
+def ranked(objective: Chooser, kernels: Kernels, budget: int, threads: int = 0) -> Ranking:
+    if isinstance(objective, Rule):
+        ranking, reasons = objective.rank(kernels, budget, rows=[f"t{i}" for i in range(kernels.target.shape[1])])
+        assert len(reasons) == len(ranking.order) and all(reasons)
+        return ranking
     problem = objective.problem(kernels, eta=1.0, nu=1.0)
     return greedy(problem, budget, rest=mean_influence(kernels), threads=threads)
 
 
-def test_is_what_it_is_registered_as(objective: Objective) -> None:
-    assert isinstance(objective, Objective)
+def test_is_what_it_is_registered_as(objective: Chooser) -> None:
+    assert isinstance(objective, Objective) != isinstance(objective, Rule)
+    assert isinstance(objective.pointwise, bool)
     assert type(objective) is registry.load("objective", objective.name)
 
 
-def test_does_without_the_kernels_it_does_not_ask_for(objective: Objective) -> None:
+def test_does_without_the_kernels_it_does_not_ask_for(objective: Chooser) -> None:
     full = some_kernels(0)
     few = Kernels(
         full.target.copy(),
@@ -45,16 +61,16 @@ def test_does_without_the_kernels_it_does_not_ask_for(objective: Objective) -> N
 
 
 @pytest.mark.parametrize("best", [0, 4, N - 1])
-def test_a_planted_best_candidate_comes_first(objective: Objective, best: int) -> None:
+def test_a_planted_best_candidate_comes_first(helpful: Chooser, best: int) -> None:
     for seed in range(5):
         kernels = some_kernels(seed)
         assert kernels.pool is not None
         kernels.target[best] += 10.0
         kernels.pool[best] += 10.0
-        assert ranked(objective, kernels, 3).order[0] == best
+        assert ranked(helpful, kernels, 3).order[0] == best
 
 
-def test_helping_counts_and_being_helped_does_not(objective: Objective) -> None:
+def test_helping_counts_and_being_helped_does_not(helpful: Chooser) -> None:
     """Candidate 2 helps every row; row 5 is helped by every candidate. A transposed reading would pick 5 first."""
     for seed in range(5):
         kernels = some_kernels(seed)
@@ -63,10 +79,10 @@ def test_helping_counts_and_being_helped_does_not(objective: Objective) -> None:
             values *= 0.1
             values[:, 5] += 3.0
             values[2] += 2.0
-        assert ranked(objective, kernels, 1).order[0] == 2
+        assert ranked(helpful, kernels, 1).order[0] == 2
 
 
-def test_budgets_from_none_to_too_many(objective: Objective) -> None:
+def test_budgets_from_none_to_too_many(objective: Chooser) -> None:
     kernels = some_kernels(1)
     whole = ranked(objective, kernels, N)
     assert sorted(whole.order.tolist()) == list(range(N))
@@ -78,18 +94,18 @@ def test_budgets_from_none_to_too_many(objective: Objective) -> None:
         assert part.order.dtype == np.int64 and part.gains.dtype == np.float64
 
 
-def test_one_candidate_and_one_row(objective: Objective) -> None:
+def test_one_candidate_and_one_row(objective: Chooser) -> None:
     one = np.ones((1, 1), np.float32)
     assert ranked(objective, Kernels(one, one.copy(), one.copy()), 1).order.tolist() == [0]
 
 
-def test_a_lone_pair_of_the_same_text(objective: Objective) -> None:
+def test_a_lone_pair_of_the_same_text(helpful: Chooser) -> None:
     one, pair = np.ones((1, 1), np.float32), np.zeros((1, 2), int)
-    ranking = ranked(objective, Kernels(one, one.copy(), one.copy(), pair, pair), 1)
+    ranking = ranked(helpful, Kernels(one, one.copy(), one.copy(), pair, pair), 1)
     assert ranking.order.tolist() == [0] and ranking.positive == 0
 
 
-def test_runs_repeat_to_the_bit(objective: Objective) -> None:
+def test_runs_repeat_to_the_bit(objective: Chooser) -> None:
     first = ranked(objective, some_kernels(2), N, threads=1)
     for threads in (1, 2, 3):
         again = ranked(objective, some_kernels(2), N, threads=threads)
@@ -98,7 +114,9 @@ def test_runs_repeat_to_the_bit(objective: Objective) -> None:
         assert (again.positive, again.rest_rule) == (first.positive, first.rest_rule)
 
 
-def test_positive_gains_come_first_and_never_grow(objective: Objective) -> None:
+def test_positive_gains_come_first_and_never_grow(objective: Chooser) -> None:
+    if isinstance(objective, Rule):
+        pytest.skip("a rule does not pick by gain")
     for seed in range(5):
         ranking = ranked(objective, some_kernels(seed), N)
         head, tail = ranking.gains[: ranking.positive], ranking.gains[ranking.positive :]
@@ -106,6 +124,13 @@ def test_positive_gains_come_first_and_never_grow(objective: Objective) -> None:
         assert (np.diff(head) <= 1e-12).all()
 
 
-def test_equal_candidates_come_in_the_order_of_their_ids(objective: Objective) -> None:
+def test_equal_candidates_come_in_the_order_of_their_ids(objective: Chooser) -> None:
     kernels = Kernels(np.ones((N, M), np.float32), np.ones((N, N), np.float32), np.ones((E, M), np.float32))
     assert ranked(objective, kernels, N).order.tolist() == list(range(N))
+
+
+def test_one_score_per_candidate_ranks_all_where_that_makes_sense(objective: Chooser) -> None:
+    if not objective.pointwise:
+        pytest.skip("needs an influence on every target")
+    scores = np.random.default_rng(6).normal(size=(N, 1)).astype(np.float32)
+    assert sorted(ranked(objective, Kernels(scores), N).order.tolist()) == list(range(N))

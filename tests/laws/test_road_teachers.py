@@ -142,9 +142,7 @@ def test_the_plan_of_a_teacher_that_pays_by_the_row(teachers: str, corpus: Corpu
     assert (len(probe.targets), len(probe.pool)) == (8, 24)  # never more than asked about
 
 
-def test_rows_that_cannot_be_scored_are_never_picked(
-    teachers: str, corpus: Corpus, model: str, tmp_path: Path
-) -> None:
+def test_rows_that_cannot_be_scored_are_never_picked(teachers: str, corpus: Corpus, model: str, tmp_path: Path) -> None:
     options = corpus.options(influence=f"{teachers}:ByRow", option=("silent=beta",), model=model, budget=60)
     picked = nncift.select(corpus.pool, **options, labels="all", output=str(tmp_path / "run"))
     assert len(picked) == 80 - 32 and share_of_beta([row.text for row in picked.examples]) == 0

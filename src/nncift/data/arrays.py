@@ -30,7 +30,7 @@ def read_npz(path: Path) -> dict[str, ndarray]:
         RunError: the file is missing, damaged, or holds objects.
     """
     try:
-        with np.load(path, allow_pickle=False) as archive:
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:  # closes what is damaged too
             return {name: archive[name] for name in archive.files}
     except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
         raise RunError(f"cannot read {str(path)!r}: {error}. Delete the file; it is then computed again.") from error

@@ -1,7 +1,8 @@
-"""The seam between kernels and set functions: what an objective is given, and what it must answer."""
+"""The seam between kernels and set functions or rules: what an objective is given, and what it must answer."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import ClassVar, Protocol, runtime_checkable
 
@@ -10,6 +11,7 @@ from jaxtyping import Float32, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.objective.greedy import Ranking
 from nncift.objective.problem import CoverageProblem
 
 
@@ -34,6 +36,7 @@ class Kernels:
         existing: float32 [e, m], `existing[k, i]` the influence of existing example k on target row i; e may be 0.
         masked: int [p, 2], pairs (i, j) of `target` that do not count.
         masked_pool: int [q, 2], pairs (i, j) of `pool` that do not count.
+        groups: int [m], the task of every target row as a code; None where the target has no tasks.
 
     Raises:
         ConfigError: a shape, dtype or memory order does not fit, there is no pair at all, or masked pairs cannot be
@@ -45,6 +48,7 @@ class Kernels:
     existing: Float32[ndarray, "e m"] | None = None
     masked: Int[ndarray, "p 2"] = field(default_factory=_no_pairs)
     masked_pool: Int[ndarray, "q 2"] = field(default_factory=_no_pairs)
+    groups: Int[ndarray, "m"] | None = None
 
     def __post_init__(self) -> None:
         for name, matrix in (("target", self.target), ("pool", self.pool), ("existing", self.existing)):
@@ -66,6 +70,8 @@ class Kernels:
             raise ConfigError(f"the pool kernel is {self.pool.shape}; with {n} pool rows it must be ({n}, {n}).")
         if self.existing is not None and self.existing.shape[1] != m:
             raise ConfigError(f"the existing kernel has {self.existing.shape[1]} rows; it must have the target's {m}.")
+        if self.groups is not None and self.groups.shape != (m,):
+            raise ConfigError(f"groups has shape {self.groups.shape}; one code for each of {m} target rows is needed.")
 
 
 @runtime_checkable
@@ -76,11 +82,13 @@ class Objective(Protocol):
         name: its registered name.
         needs_pool: whether `Kernels.pool` must be there.
         needs_existing: whether `Kernels.existing` must be there.
+        pointwise: whether it makes sense where every candidate has one score, a kernel of one row.
     """
 
     name: ClassVar[str]
     needs_pool: ClassVar[bool]
     needs_existing: ClassVar[bool]
+    pointwise: ClassVar[bool]
 
     def problem(self, kernels: Kernels, *, eta: float, nu: float, floor: float | None = None) -> CoverageProblem:
         """The objective on these kernels, ready for `greedy`.
@@ -91,5 +99,31 @@ class Objective(Protocol):
             nu: at least 0; how much the existing examples take away (conditional gain).
             floor: the influence that is worth nothing (anything below it is worth nothing too); None takes the smallest
                 unmasked influence.
+        """
+        ...
+
+
+@runtime_checkable
+class Rule(Protocol):
+    """A way to choose that is no set function: it ranks the candidates itself, and says why. One line in the registry.
+
+    Attributes:
+        name, needs_pool, needs_existing, pointwise: as in `Objective`.
+    """
+
+    name: ClassVar[str]
+    needs_pool: ClassVar[bool]
+    needs_existing: ClassVar[bool]
+    pointwise: ClassVar[bool]
+
+    def rank(self, kernels: Kernels, budget: int, *, rows: Sequence[str]) -> tuple[Ranking, tuple[str, ...]]:
+        """The ranking of min(budget, n) candidates, and one sentence per pick.
+
+        The first k picks must not depend on the budget, so that a smaller selection is a prefix of a larger one.
+
+        Args:
+            kernels: finite (see `check_finite`).
+            budget: how many candidates, at least 0.
+            rows: [m] ids of the target rows, for the sentences.
         """
         ...

@@ -26,6 +26,7 @@ class FacilityLocation:
     name: ClassVar[str] = "facility-location"
     needs_pool: ClassVar[bool] = False
     needs_existing: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
 
     def problem(
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
@@ -51,6 +52,7 @@ class ConditionalGain:
     name: ClassVar[str] = "flcg"
     needs_pool: ClassVar[bool] = False
     needs_existing: ClassVar[bool] = True
+    pointwise: ClassVar[bool] = False
 
     def problem(
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
@@ -76,6 +78,7 @@ class MutualInformation:
     name: ClassVar[str] = "fl1mi"
     needs_pool: ClassVar[bool] = True
     needs_existing: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
 
     def problem(
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
@@ -100,6 +103,7 @@ class VariantMutualInformation:
     name: ClassVar[str] = "flvmi"
     needs_pool: ClassVar[bool] = False
     needs_existing: ClassVar[bool] = False
+    pointwise: ClassVar[bool] = False
 
     def problem(
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None

@@ -30,7 +30,7 @@ class Ranking:
         order: int64 [k], positions of candidates, each at most once.
         gains: float64 [k], what each pick added to the objective when it was picked.
         positive: how many picks, all at the head, had a gain above zero.
-        merit: what ordered the picks after those.
+        merit: what ordered the picks after those; empty for a rule whose picks follow no gain.
     """
 
     order: Int64[ndarray, "k"]
@@ -100,6 +100,8 @@ def greedy(problem: CoverageProblem, budget: int, *, rest: Float64[ndarray, "n"]
 
 def rest_rule(positive: int, picks: int, merit: str) -> str:
     """A sentence that says how the picks without a positive gain were ordered."""
+    if not merit:
+        return "Every pick follows the rule."
     if positive == picks:
         return "Every pick had a positive gain."
     return f"Picks {positive + 1} to {picks} had no positive gain and follow {merit}, then the lowest id."

@@ -145,6 +145,7 @@ def kernels(filled: Filled, axes: Axes) -> Kernels:
         filled.existing,
         masked[among_targets & in_pool],
         masked[~among_targets & in_pool] - np.array([axes.m, 0]),
+        axes.tasks,
     )
 
 

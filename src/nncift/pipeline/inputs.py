@@ -12,8 +12,12 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
+from nncift.data.columns import column
 from nncift.data.rows import Example, Pool, same_text_pairs
 from nncift.seeds import generator
+
+TASK = "task"
+"""The column that tells rows of one target apart by what they are for."""
 
 
 @dataclass(frozen=True)
@@ -42,6 +46,17 @@ class Axes:
     def masked(self) -> Int[ndarray, "p 2"]:
         """Pairs (row, column) of the same text: a row must not explain itself. They get no label."""
         return same_text_pairs(self.rows, self.columns)
+
+    @cached_property
+    def tasks(self) -> Int[ndarray, " m"] | None:
+        """The task of each target row as a code, None where no row has a column `task`; rows without one share a code."""
+        if not self.rows:
+            return None
+        found = [column(row, TASK) for row in self.rows[: self.m]]
+        if not any(task is not None for task in found):
+            return None
+        codes = {task: code for code, task in enumerate(sorted({task or "" for task in found}))}
+        return np.array([codes[task or ""] for task in found])
 
     @property
     def helped(self) -> tuple[Example, ...]:

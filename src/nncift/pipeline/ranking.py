@@ -15,7 +15,7 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.fitted import FittedEstimator
 from nncift.ledger import Ledger
-from nncift.objective.base import Objective
+from nncift.objective.base import Kernels, Objective, Rule
 from nncift.objective.greedy import Ranking, greedy
 from nncift.objective.modular import mean_influence
 from nncift.objective.problem import CoverageProblem, check_finite
@@ -49,7 +49,7 @@ class Ranked:
 def make_ranker(
     config: SelectConfig,
     models: Models,
-    objective: Objective,
+    objective: Objective | Rule,
     embeddings: Callable[[], Embeddings],
     labels: Labels | None,
     estimator: FittedEstimator | None,
@@ -60,7 +60,7 @@ def make_ranker(
     Args:
         config: weights, threads, and what to do with known labels.
         models: of the run.
-        objective: the set function.
+        objective: the set function or rule.
         embeddings: gives the vectors of both axes.
         labels: exact influences, None for a free teacher.
         estimator: None where every influence is exact.
@@ -88,8 +88,15 @@ def make_ranker(
 
     def rank(budget: int) -> Ranked:
         kernels = filling.kernels(filled(), axes)
-        names = [row.id for row in axes.columns[: axes.n]]
-        check_finite(kernels.target, names, [row.id for row in axes.rows[: axes.m]] or ["every target"])
+        helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
+        check_finite(kernels.target, [row.id for row in axes.columns[: axes.n]], helped)
+        left_out = axes.sampled_from - axes.m
+        flops = 0 if estimator is None else estimator.filling_flops(*kernel_shape(axes))
+        if isinstance(objective, Rule):
+            open_ = np.setdiff1d(np.arange(axes.n), barred)
+            ranking, reasons = objective.rank(_only(open_, kernels), budget, rows=helped)
+            picks = Picks(open_[ranking.order], ranking.gains, reasons, ranking.positive, ranking.merit)
+            return Ranked(picks, left_out > 0, None, False, flops)
         merit = mean_influence(kernels)
         problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
         ranking = without(barred, greedy(problem, budget + len(barred), rest=merit, threads=config.threads), budget)
@@ -97,12 +104,21 @@ def make_ranker(
         score = merit if problem.modular is None else problem.modular
         reasons = explain(problem, ranking, [row.id for row in represented], score)
         picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
-        left_out = axes.sampled_from - axes.m
         error = _sampling_error(problem, ranking.order, left_out) if left_out else None
-        flops = 0 if estimator is None else estimator.filling_flops(*kernel_shape(axes))
         return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0, flops)
 
     return rank
+
+
+def _only(open_: Int[ndarray, " o"], kernels: Kernels) -> Kernels:
+    """The kernels that a rule sees, of the candidates that it may pick."""
+    if len(open_) == len(kernels.target):
+        return kernels
+    place = np.full(len(kernels.target), -1)
+    place[open_] = np.arange(len(open_))
+    kept = kernels.masked[place[kernels.masked[:, 1]] >= 0]
+    masked = np.stack([kept[:, 0], place[kept[:, 1]]], axis=1)
+    return Kernels(kernels.target[open_], masked=masked, groups=kernels.groups)
 
 
 def without(barred: Int[ndarray, " b"], ranking: Ranking, budget: int) -> Ranking:

@@ -23,7 +23,7 @@ from nncift.estimator.fidelity import measure
 from nncift.estimator.fitted import FittedEstimator, load
 from nncift.estimator.training import TrainingConfig, fit
 from nncift.lm.device import describe_cpu
-from nncift.objective.base import Objective
+from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
 from nncift.pipeline.filling import refuse_if_too_large
 from nncift.pipeline.inputs import kernel_shape
@@ -99,7 +99,7 @@ class _Road:
         self.embeddings = cache(self._embeddings)
         self.used: dict[str, StageRecord] = {}
 
-    def select(self, config: SelectConfig, objective: Objective) -> Selection:
+    def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
         """The whole road."""
         setup, folder = self.setup, self.folder
         labelling = None if setup.pairs is None else self.labelling()
@@ -231,7 +231,7 @@ class _Road:
         estimator = load(self.folder.path / "estimator.safetensors", expect_embedder=fingerprint)
         return estimator, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
 
-    def _depends(self, config: SelectConfig, objective: Objective) -> dict[str, Any]:
+    def _depends(self, config: SelectConfig, objective: Objective | Rule) -> dict[str, Any]:
         return {
             "code": _CODE["select"],
             "before": {name: record.key for name, record in self.used.items()},
@@ -277,7 +277,8 @@ class _Road:
             done.note(
                 "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
             )
-        self.reporter.end(f"{picks.positive:,} of {len(picks.order):,} picks with positive gain")
+        gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
+        self.reporter.end(f"{len(picks.order):,} picks{gains}")
 
 
 def _read_labels(path: Path, labelling: Labelling) -> Labels:

@@ -19,15 +19,12 @@ from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
 from nncift.estimator.design import LabelBudget, Price, pairs_to_label, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of
-from nncift.objective.base import Objective
-from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
+from nncift.objective.base import Objective, Rule
+from nncift.pipeline.inputs import TASK, Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
 from nncift.registry import did_you_mean
 from nncift.seeds import generator
-
-TASK = "task"
-"""The column that tells rows of one target apart by what they are for."""
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
 
@@ -56,7 +53,7 @@ class Setup:
     target: Pool | None
     existing: Pool | None
     influence: Influence
-    objective: Objective | None
+    objective: Objective | Rule | None
     why: str
     axes: Axes
     budget: int
@@ -108,6 +105,7 @@ class Setup:
             "pool": self.axes.n,
             "pairs": drawn,
             "beside": len(self.axes.beside),
+            "tasks": None if self.axes.tasks is None else self.axes.tasks.tolist(),
             "max_length": self.config.max_length,
         }
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
@@ -240,7 +238,7 @@ def _is_influence(found: Any) -> bool:
     return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
 
 
-def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: bool) -> tuple[Objective, str]:
+def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: bool) -> tuple[Objective | Rule, str]:
     """The set function: what the user named, else what the task asks for, else what belongs to the influence; `has_tasks`
     says whether the rows to be helped are told apart by task.
 
@@ -251,7 +249,7 @@ def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: b
     if name is None:
         name, why = _objective_of_task(config, influence, has_tasks)
     objective = registry.load("objective", name)()
-    if not influence.traits.pairwise and name not in ("top-mean", "top-max"):
+    if not influence.traits.pairwise and not objective.pointwise:
         raise ConfigError(
             f"the influence `{influence.traits.name}` gives each row one score, and the objective `{name}` needs one per "
             "target. Use --objective top-mean, or leave --objective and --task out."

@@ -1,0 +1,40 @@
+"""What is dear and may be needed by the next run: arrays in the teacher's folder, made again where they are missing."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Callable
+from hashlib import sha256
+from pathlib import Path
+from typing import Any
+
+from numpy import ndarray
+
+from nncift.data.arrays import read_npz, write_npz
+from nncift.errors import RunError
+
+
+def kept(folder: Path, depends: Any, compute: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
+    """The arrays of an earlier call with the same `depends`, or those that `compute` gives now, written for the next one.
+
+    Args:
+        folder: where they are kept; made where it is missing.
+        depends: JSON-able; all that the arrays depend on.
+        compute: called where nothing is kept or the file is damaged.
+    """
+    path = folder / f"{sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]}.npz"
+    if path.is_file():
+        try:
+            return read_npz(path)
+        except RunError:
+            path.unlink(missing_ok=True)
+    arrays = compute()
+    folder.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f"{path.stem}.{os.getpid()}.part")
+    try:
+        write_npz(part, arrays)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return arrays

@@ -49,9 +49,7 @@ def score_choices(
     words = torch.tensor(choices, device=lm.model.device)
     for batch in batches(lm, list(zip(prefixes, queries, strict=True))):
         rows = torch.arange(len(batch.which))
-        last = torch.tensor(
-            [start + len(queries[k]) - 1 for k, start in zip(batch.which, batch.starts, strict=True)]
-        )
+        last = torch.tensor([start + len(queries[k]) - 1 for k, start in zip(batch.which, batch.starts, strict=True)])
         if lm.head is None:
             lm.meter.head(batch.ids.numel())
             logits = forward(lm, batch, trunk=False).logits[rows, last][:, words].float()

@@ -188,10 +188,10 @@ def test_calls_are_one_for_each_row_and_prompt() -> None:
 def test_a_row_that_cannot_be_scored_leaves_the_others_where_they_are() -> None:
     tokenizer = toy_tokenizer()
     tokenizer.backend_tokenizer.normalizer = normalizers.Replace("~", "")
-    pool = rows(("a", "one"), ("b", "~~"), ("c", f"{MARK}"), ("d", "~"), ("e", "four"))
+    pool = rows(("a", "one"), ("b", "~~"), ("c", f"{MARK}"), ("d", "four"), ("e", "~"))
     lm = as_lm(TableLM(sure_of(2), behind_mark=sure_of(4)), tokenizer=tokenizer)
     got = ask(lm, pool=pool)
-    np.testing.assert_allclose(got.y, [2, -np.inf, 4, -np.inf, 2], atol=1e-5)
+    np.testing.assert_allclose(got.y, [2, -np.inf, 4, 2, -np.inf], atol=1e-5)
     assert got.ledger.lm_forwards == 3 * 5
     assert ask(lm, pool=pool[1:2]).y.tolist() == [-np.inf]
     i, j = every_pair(1, 5)

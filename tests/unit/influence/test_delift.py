@@ -83,6 +83,19 @@ def test_numbers_of_a_worked_example(kernel: Any, expected: float) -> None:
     np.testing.assert_allclose(got.y, [expected, 0 if kernel == "difference" else 1], atol=2e-6)
 
 
+@pytest.mark.parametrize("kernel", ["difference", "exponential"])
+def test_log_likelihood_in_place_of_distance(kernel: Any) -> None:
+    alone = table_with({("\n", "x"): 0.5, ("x", "y"): 0.5})
+    shown = table_with({("\n", "x"): 0.8, ("x", "y"): 0.6})
+    lm = as_lm(TableLM(alone, behind_mark=shown))
+    targets, pool = rows(("q", "xy")), rows(("an example with", MARK), ("one without", "z"))
+    got = ask(lm, targets, pool, teacher=Delift(distance="nll", kernel=kernel))
+    np.testing.assert_allclose(got.prepared["without"], [np.log(2)], atol=1e-6)
+    gain = (np.log(0.8 / 0.5) + np.log(0.6 / 0.5)) / 2  # 0.326163 nats a token
+    expected = np.array([gain, 0])
+    np.testing.assert_allclose(got.y, np.exp(expected) if kernel == "exponential" else expected, atol=2e-6)
+
+
 def test_distance_of_given_probabilities() -> None:
     assert distance(np.log(np.array([0.5, 0.5], dtype=np.float32))) == pytest.approx(0.5, abs=1e-7)
     assert distance(np.log(np.array([0.8, 0.6], dtype=np.float32))) == pytest.approx(0.316228, abs=1e-6)

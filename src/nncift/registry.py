@@ -21,6 +21,7 @@ _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
         "similarity": "nncift.influence.similarity:Similarity",
+        "lossval": "nncift.influence.lossval:LossVal",
         "random": "nncift.influence.random:Random",
     },
     "embedder": {

@@ -1,8 +1,9 @@
 """Entropic optimal transport from a few weighted rows to many, and how its cost changes with their weights.
 
 The transport problem is solved by its semi-dual: one number for each source row, the best prices of the other side following
-from them in closed form. A Sinkhorn step always climbs that concave function but may creep for thousands of steps; Newton steps arrive in a few. Every
-step is a damped Newton step where one gains, else a Sinkhorn step, while the regularisation is lowered to its aim.
+from them in closed form. Sinkhorn steps climb that concave function surely but may creep for thousands of steps where mass
+moves between separate groups; Newton steps, shortened until they gain, arrive in a few. The regularisation is halved from
+the spread of the costs down to its aim, each solution starting the next.
 """
 
 from __future__ import annotations
@@ -17,9 +18,9 @@ from numpy import ndarray
 log = logging.getLogger(__name__)
 
 _PRECISION = 1e-9  # total mass that may be out of place when the solver stops
-_STEPS = 2000  # at the last regularisation; fewer than 30 are usual
+_STEPS = 500  # at the last regularisation; fewer than 30 are usual
 _EARLY_STEPS = 8  # at each regularisation above it
-_STRIDES = (1.0, 0.5, 0.25, 0.125, 0.0625)  # parts of a Newton step that are tried
+_STRIDES = tuple(0.25**k for k in range(10))  # parts of a Newton step that are tried, the whole first
 _RIDGE = 1e-12  # keeps the Newton system solvable where a source row serves nobody yet
 
 

@@ -49,8 +49,13 @@ def attach(
     names, transposed = _adaptable(lm, targets)
     thawed = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
     config = LoraConfig(
-        r=rank, lora_alpha=alpha, lora_dropout=0.0, target_modules=names, fan_in_fan_out=transposed, bias="none"
-    )  # pyright: ignore[reportCallIssue, reportArgumentType]
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  # annotated int; it is only divided by the rank
+        lora_dropout=0.0,
+        target_modules=names,
+        fan_in_fan_out=transposed,
+        bias="none",
+    )
     with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own, which are replaced below
         inject_adapter_in_model(config, model)
     _thawed[model] = thawed

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-import numpy as np
 import pytest
 import torch
 
@@ -13,18 +12,9 @@ from nncift.lm.lora import attach
 from nncift.lm.losses import row_losses, scored_tokens, token_batches
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
-from toys import WORDS, toy_lm
+from toys import toy_lm, toy_queries
 
 KINDS = ("llama", "gemma3", "gpt2")
-
-
-def _rows(count: int = 7) -> list[Query]:
-    draw = np.random.default_rng(5)
-
-    def ids(low: int, high: int) -> tuple[int, ...]:
-        return tuple(int(x) for x in draw.integers(4, len(WORDS), draw.integers(low, high)))
-
-    return [Query((1, *ids(0, 12)), ids(1, 20), False) for _ in range(count)]
 
 
 def _plain(lm: LanguageModel, query: Query) -> torch.Tensor:
@@ -42,7 +32,7 @@ def test_losses_and_gradients_equal_plain_rows(kind: str, tiled: bool) -> None:
     lm = toy_lm(kind)
     lm = lm if tiled else replace(lm, head=None)
     weights = attach(lm, rank=3, alpha=6, seed=0)
-    rows = _rows()
+    rows = toy_queries()
     got = row_losses(lm, rows)
     wanted = torch.stack([_plain(lm, row) for row in rows])
     torch.testing.assert_close(got.double(), wanted, atol=1e-5, rtol=1e-5)
@@ -69,7 +59,7 @@ def test_a_first_token_with_nothing_before_it_is_not_scored() -> None:
 
 
 def test_batches_hold_whole_rows_within_the_budget() -> None:
-    rows = _rows(23)
+    rows = toy_queries(23)
     batches = list(token_batches(rows, 50))
     assert sorted(k for batch in batches for k in batch) == list(range(23))
     assert all(len(batch) * max(len(rows[k]) for k in batch) <= 50 for batch in batches)
@@ -83,7 +73,7 @@ def test_the_ledger_counts_rows_both_ways(tiled: bool) -> None:
     lm = toy_lm()
     lm = lm if tiled else replace(lm, head=None)
     attach(lm, rank=3, alpha=6, seed=0)
-    rows = _rows(5)
+    rows = toy_queries(5)
     lm.meter.ledger = ledger = Ledger()
     with torch.no_grad():
         row_losses(lm, rows)

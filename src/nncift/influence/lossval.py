@@ -14,7 +14,9 @@ from nncift.data.wording import WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Progress, Traits
 from nncift.influence.reweighting import Schedule, learn_weights
+from nncift.lm.losses import scored_tokens
 from nncift.lm.tokens import Query, tokenize_row
+from nncift.lm.warmup import model_key
 
 _VERSION = 1  # of the computation; weights of another version are not read again
 
@@ -97,7 +99,7 @@ class LossVal:
         wording = choose_wording(context.lm.tokenizer, self.wording)
         lm, rows = context.lm, sorted(context.asked_pool.tolist(), key=lambda row: context.pool[row].id)
         found = {row: tokenize_row(lm.tokenizer, wording, context.pool[row], limit=lm.max_length) for row in rows}
-        queries = {row: query for row, query in found.items() if query is not None}
+        queries = {row: query for row, query in found.items() if query is not None and scored_tokens(query)}
         weights = dict.fromkeys(rows, -np.inf) | self._weights(context, queries)
 
         def values(i: ndarray, j: ndarray, on_progress: Progress) -> Float[ndarray, " L"]:
@@ -120,7 +122,7 @@ class LossVal:
         schedule = Schedule(
             self.epochs, self.batch, self.rank, self.learning_rate, self.weight_rate, self.blur, context.seed
         )
-        key = sha256(repr((_VERSION, asdict(schedule), context.lm.fingerprint, context.lm.placement.dtype)).encode())
+        key = sha256(repr((_VERSION, asdict(schedule), model_key(context.lm))).encode())
         for query in trained:
             key.update(repr((query.ids, query.response)).encode())
         for vectors in (features, context.target_embeddings):

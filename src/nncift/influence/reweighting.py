@@ -19,6 +19,7 @@ from numpy import ndarray
 
 from nncift.errors import ModelError
 from nncift.influence.transport import transport
+from nncift.lm.adam import make_adam
 from nncift.lm.checkpoint import read_tensors, restore_training, training_state, write_tensors
 from nncift.lm.lora import attach, detach
 from nncift.lm.losses import row_losses, token_batches
@@ -141,7 +142,9 @@ class _Training:
         plan, z, first = self.schedule, np.zeros(len(self.queries)), 0
         adapter = attach(self.lm, rank=plan.rank, alpha=2.0 * plan.rank, seed=plan.seed)
         try:
-            optimizer = torch.optim.Adam(adapter.values(), lr=plan.learning_rate)
+            optimizer = make_adam(list(adapter.values()))
+            for group in optimizer.param_groups:
+                group["lr"] = plan.learning_rate
             before = read_tensors(unfinished)
             if before is not None:
                 restore_training(adapter, optimizer, before)
@@ -163,7 +166,7 @@ class _Training:
         return np.array_split(order, -(-len(order) // self.schedule.batch))
 
     def _step(
-        self, z: Float[ndarray, " B"], rows: Int[ndarray, " B"], optimizer: torch.optim.Adam
+        self, z: Float[ndarray, " B"], rows: Int[ndarray, " B"], optimizer: torch.optim.Optimizer
     ) -> Float[ndarray, " B"]:
         """One step of the adapter; returns the slope of the objective's logarithm with respect to `z`.
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Mapping
 from hashlib import sha256
 from pathlib import Path
@@ -15,19 +14,19 @@ from safetensors.torch import load as from_bytes
 from safetensors.torch import save as to_bytes
 from torch import Tensor
 
+from nncift.lm.atomic import write_whole
+from nncift.lm.warmup import install
+
 log = logging.getLogger(__name__)
 
 _MOMENTS = ("step", "exp_avg", "exp_avg_sq")
 
 
 def write_tensors(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Writes tensors and their hash to a file that is there whole or not at all; its folder is made where it is missing."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """Writes tensors and their hash to a file that is there whole or not at all."""
     held = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     _, hashed = _read(to_bytes(held))
-    part = path.with_name(f"{path.name}.{os.getpid()}.part")
-    part.write_bytes(to_bytes(held, metadata={"sha256": hashed}))
-    part.replace(path)
+    write_whole(path, to_bytes(held, metadata={"sha256": hashed}))
 
 
 def read_tensors(path: Path) -> dict[str, Tensor] | None:
@@ -53,7 +52,7 @@ def _read(blob: bytes) -> tuple[str | None, str]:
     return metadata.get("sha256"), sha256(blob[start:]).hexdigest()
 
 
-def training_state(adapter: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Adam) -> dict[str, Tensor]:
+def training_state(adapter: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer) -> dict[str, Tensor]:
     """Weights of an adapter and the moments that Adam keeps of them, by name."""
     state: dict[str, Tensor] = {}
     for name, weight in adapter.items():
@@ -64,12 +63,12 @@ def training_state(adapter: Mapping[str, torch.nn.Parameter], optimizer: torch.o
 
 
 def restore_training(
-    adapter: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Adam, state: Mapping[str, Tensor]
+    adapter: Mapping[str, torch.nn.Parameter], optimizer: torch.optim.Optimizer, state: Mapping[str, Tensor]
 ) -> None:
     """Puts back what `training_state` gave; steps that follow give the same bytes as if nothing had come between."""
+    install(adapter, {name: state[f"adapter/{name}"] for name in adapter})
     for name, weight in adapter.items():
-        weight.data.copy_(state[f"adapter/{name}"])
-        moments = {moment: state[f"{moment}/{name}"] for moment in _MOMENTS if f"{moment}/{name}" in state}
+        moments = {moment: state[f"{moment}/{name}"] for moment in _MOMENTS}
         optimizer.state[weight] = {
             moment: value if moment == "step" else value.to(weight.device) for moment, value in moments.items()
         }

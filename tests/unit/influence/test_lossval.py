@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
+from nncift.data.rows import Example
+from nncift.data.wording import Wording
 from nncift.errors import ConfigError
+from nncift.influence import lossval
 from nncift.influence.base import Calls, Context
 from nncift.influence.lossval import LossVal
+from nncift.lm.tokens import Query
 from teaching import ask, every_pair, rows, size_of
 from toys import toy_lm
 
@@ -51,16 +56,14 @@ def test_a_finished_training_serves_the_next_session_and_no_other(tmp_path: Path
     assert forwards(LossVal(epochs=2), pool=POOL[:6]) == 12
 
 
-def test_a_row_whose_response_has_no_token_is_never_picked(monkeypatch: pytest.MonkeyPatch) -> None:
-    from nncift.influence import lossval
-
+@pytest.mark.parametrize("nothing", [None, Query((), (5,), False)])
+def test_a_row_without_a_token_to_score_is_never_picked(nothing: Query | None, monkeypatch: pytest.MonkeyPatch) -> None:
     tokenize = lossval.tokenize_row
-    unscorable = POOL[2].id
-    monkeypatch.setattr(
-        lossval,
-        "tokenize_row",
-        lambda t, w, row, *, limit: None if row.id == unscorable else tokenize(t, w, row, limit=limit),
-    )
+
+    def tokens(tokenizer: Any, wording: Wording, row: Example, *, limit: int) -> Query | None:
+        return nothing if row.id == POOL[2].id else tokenize(tokenizer, wording, row, limit=limit)
+
+    monkeypatch.setattr(lossval, "tokenize_row", tokens)
     y = ask(LossVal(epochs=1), TARGETS, POOL, lms=[toy_lm()]).y
     assert np.flatnonzero(np.isneginf(y)).tolist() == [2]
     assert np.isfinite(np.delete(y, 2)).all()

@@ -107,10 +107,8 @@ def _planted(seed: int) -> tuple[list[tuple[str, str]], ndarray]:
     """Sixty rows of a rule (early letters give a's, late letters b's), every fifth with the other response."""
     draw = np.random.default_rng(seed)
     wrong = np.arange(60) % 5 == 0
-    late = draw.integers(0, 2, 60)
-    letters = draw.integers(0, 6, 60)
-    responses = ("aaaa", "bbbb")
-    pairs = [(f"{('abcdef', 'uvwxyz')[late[k]][letters[k]]}{k}", responses[late[k] ^ wrong[k]]) for k in range(60)]
+    late, letter = draw.integers(0, 2, 60), draw.integers(0, 3, 60)
+    pairs = [(("abc", "xyz")[late[k]][letter[k]], ("aaaa", "bbbb")[late[k] ^ wrong[k]]) for k in range(60)]
     return pairs, wrong
 
 
@@ -125,8 +123,8 @@ def test_rows_that_break_the_rule_lose_weight_as_the_rule_is_learnt(seed: int, t
     lm = toy_lm(batch_tokens=2048)
     same_place = np.eye(3, dtype=np.float32)[np.zeros(60, dtype=int)]
     found = {}
-    for rate in (1e-9, 3e-2):
-        plan = Schedule(epochs=20, batch=16, rank=8, learning_rate=rate, weight_rate=0.1, blur=0.1, seed=seed)
+    for rate in (1e-9, 1e-2):
+        plan = Schedule(epochs=10, batch=16, rank=8, learning_rate=rate, weight_rate=0.1, blur=0.1, seed=seed)
         found[rate] = learn_weights(
             lm,
             _queries(lm, *pairs),
@@ -136,11 +134,11 @@ def test_rows_that_break_the_rule_lose_weight_as_the_rule_is_learnt(seed: int, t
             folder=tmp_path / str(rate),
             on_progress=lambda count: None,
         )
-    assert _auc(found[3e-2], wrong) >= 0.8
+    assert _auc(found[1e-2], wrong) >= 0.8
     assert (
-        _auc(found[3e-2], wrong) > _auc(found[1e-9], wrong) + 0.1
+        _auc(found[1e-2], wrong) > _auc(found[1e-9], wrong) + 0.1
     )  # an adapter that cannot learn does not know the rule
-    assert found[3e-2].mean() == pytest.approx(1)
+    assert found[1e-2].mean() == pytest.approx(1)
 
 
 def test_rows_far_from_the_target_lose_weight_where_all_losses_are_equal(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ def _exact(cost: ndarray, source: ndarray, target: ndarray) -> float:
 def _sinkhorn(cost: ndarray, source: ndarray, target: ndarray, epsilon: float) -> tuple[float, ndarray]:
     """Value with its entropy term, and potential, by the textbook iteration on the plan itself."""
     kernel = np.exp(-cost / epsilon)
-    u = np.ones(len(source))
+    u, v = np.ones(len(source)), np.ones(len(target))
     for _ in range(20_000):
         v = 1 / (kernel.T @ (source * u))
         u = 1 / (kernel @ (target * v))

@@ -31,8 +31,9 @@ class LossVal:
 
         (Σ_j w_j l_j) · T(w)²,   y_j = w_j at the end, higher is better.
 
-    As in the paper: weights start at 1, the loss is a weighted sum, a cost is half a squared Euclidean distance, the
-    transport part is squared and compares a batch with the whole target, Adam trains the model, five epochs.
+    As in the paper or its authors' code: weights start at 1, the loss is a weighted sum (here divided by the rows, which
+    Adam does not notice), a cost is half a squared Euclidean distance, the transport part is squared and compares a batch
+    with the whole target, Adam trains the model, five epochs (they also try thirty).
 
     Otherwise than in the paper: the model is a language model with an adapter. Features are the embeddings of the run
     (unit vectors, so that a cost is 1 - cosine) where the paper takes the model's inputs, which text has not as vectors;
@@ -71,7 +72,7 @@ class LossVal:
     epochs: int = 5
     batch: int = 16
     rank: int = 8
-    learning_rate: float = 1e-3
+    learning_rate: float = 3e-4
     weight_rate: float = 0.1
     blur: float = 0.1
     wording: WordingName = "auto"

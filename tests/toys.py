@@ -5,6 +5,7 @@ from __future__ import annotations
 import string
 from typing import Any
 
+import numpy as np
 import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import (
@@ -20,6 +21,7 @@ from transformers import (
 from nncift.lm.device import Placement
 from nncift.lm.load import prepare
 from nncift.lm.model import LanguageModel
+from nncift.lm.tokens import Query
 
 WORDS = ["<pad>", "<s>", "</s>", "<unk>", *string.ascii_letters, *string.digits, *" .,:;?!'-\n()+=/*<>|_"]
 
@@ -72,3 +74,13 @@ def toy_lm(kind: str = "llama", *, batch_tokens: int = 256, max_length: int = 10
         fingerprint=f"{kind}{seed}",
         max_length=max_length,
     )
+
+
+def toy_queries(count: int = 7, *, seed: int = 5) -> list[Query]:
+    """Rows of 1 to 12 prompt tokens, the first of them BOS, and 1 to 19 response tokens."""
+    draw = np.random.default_rng(seed)
+
+    def ids(low: int, high: int) -> tuple[int, ...]:
+        return tuple(int(x) for x in draw.integers(4, len(WORDS), draw.integers(low, high)))
+
+    return [Query((1, *ids(0, 12)), ids(1, 20), False) for _ in range(count)]

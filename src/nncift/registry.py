@@ -28,6 +28,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "embedding": "nncift.influence.embedding:Embedding",
         "rds": "nncift.influence.rds:Rds",
         "bm25": "nncift.influence.bm25:Bm25",
+        "lossval": "nncift.influence.lossval:LossVal",
         "random": "nncift.influence.random:Random",
         "balanced-random": "nncift.influence.balanced:BalancedRandom",
     },

@@ -1,0 +1,119 @@
+"""Low-rank adapters on a frozen language model: put on by seed, taken off without a trace.
+
+An adapter adds (alpha / rank) · B(A(x)) to a linear map; A starts as small uniform noise and B at zero, so that a fresh
+adapter changes nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+from weakref import WeakKeyDictionary
+
+import torch
+
+from nncift.errors import ModelError
+from nncift.lm.model import LanguageModel
+from nncift.seeds import generator
+
+Targets = Literal["attention", "all-linear"]
+
+_ATTENTION = ("attn", "attention")  # in the name of the module that holds a family's projections
+
+_thawed: WeakKeyDictionary[torch.nn.Module, frozenset[str]] = WeakKeyDictionary()
+"""Which weights of an adapted model wanted gradients before."""
+
+
+def attach(
+    lm: LanguageModel, *, rank: int, alpha: float, targets: Targets = "attention", seed: int
+) -> dict[str, torch.nn.Parameter]:
+    """Puts a fresh adapter on the model; everything else of the model is frozen.
+
+    Args:
+        lm: a language model without an adapter; changed in place until `detach`.
+        rank: rank of each adapted map's update, 1 or more.
+        alpha: the update is scaled by alpha / rank.
+        targets: `attention` adapts all projections of the attention blocks, `all-linear` every linear map of the trunk.
+        seed: of the initial weights; the same on every device, and no global generator is touched.
+
+    Returns:
+        The trainable weights by name, in the model's order, float32 whatever the model's own format.
+
+    Raises:
+        ModelError: the model has no such map, or has an adapter already.
+    """
+    from peft import LoraConfig, inject_adapter_in_model
+
+    model = lm.model
+    if model in _thawed:
+        raise ModelError(f"the language model {lm.name!r} has an adapter already; detach it first.")
+    names, transposed = _adaptable(lm, targets)
+    thawed = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
+    config = LoraConfig(
+        r=rank,
+        lora_alpha=alpha,  # pyright: ignore[reportArgumentType]  # annotated int; it is only divided by the rank
+        lora_dropout=0.0,
+        target_modules=names,
+        fan_in_fan_out=transposed,
+        bias="none",
+    )
+    with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own, which are replaced below
+        inject_adapter_in_model(config, model)
+    _thawed[model] = thawed
+    trainable: dict[str, torch.nn.Parameter] = {}
+    for name, weight in model.named_parameters():
+        weight.requires_grad_("lora_" in name)
+        if weight.requires_grad:
+            weight.data = _initial(name, tuple(weight.shape), seed).to(weight.device)
+            trainable[name] = weight
+    return trainable
+
+
+def detach(lm: LanguageModel) -> None:
+    """Takes the adapter off: modules, weights and what wants a gradient are as they were before `attach`."""
+    from peft.tuners.tuners_utils import BaseTunerLayer
+
+    model = lm.model
+    thawed = _thawed.pop(model, None)
+    if thawed is None:
+        return
+    adapted = [(name, module) for name, module in model.named_modules() if isinstance(module, BaseTunerLayer)]
+    for name, module in adapted:
+        parent, _, last = name.rpartition(".")
+        setattr(model.get_submodule(parent), last, module.get_base_layer())
+    del model.peft_config
+    for name, weight in model.named_parameters():
+        weight.requires_grad_(name in thawed)
+
+
+def _adaptable(lm: LanguageModel, targets: Targets) -> tuple[list[str], bool]:
+    """Names of the maps to adapt, and whether they keep their weights transposed, as GPT-2 does."""
+    from transformers.pytorch_utils import Conv1D
+
+    head = lm.model.get_output_embeddings()
+    linear = {
+        name: module
+        for name, module in lm.model.named_modules()
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+    }
+    if targets == "attention":
+        linear = {name: module for name, module in linear.items() if _in_attention(name)}
+    if not linear:
+        raise ModelError(
+            f"the language model {lm.name!r} ({type(lm.model).__name__}) has no {targets} projections to adapt."
+        )
+    transposed = {isinstance(module, Conv1D) for module in linear.values()}
+    if len(transposed) > 1:
+        raise ModelError(f"the language model {lm.name!r} mixes kinds of linear maps; its adapters are not supported.")
+    return list(linear), transposed.pop()
+
+
+def _in_attention(name: str) -> bool:
+    return any(word in part for part in name.split(".")[:-1] for word in _ATTENTION)
+
+
+def _initial(name: str, shape: tuple[int, ...], seed: int) -> torch.Tensor:
+    if "lora_A" not in name:
+        return torch.zeros(shape)
+    bound = shape[1] ** -0.5  # the variance of uniform noise that the usual initialisation of linear maps has
+    noise = generator(seed, f"lora/{name}").uniform(-bound, bound, shape)
+    return torch.from_numpy(noise).float()

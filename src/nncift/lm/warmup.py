@@ -1,0 +1,249 @@
+"""Warm-up training: a few epochs of an adapter on a few rows, with everything that a gradient at its end needs kept.
+
+After every epoch the adapter, Adam's moments, the step and the epoch's average learning rate are written by name. A killed
+training goes on from the last whole epoch and writes the bytes that it would have written.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass
+from hashlib import sha256
+from pathlib import Path
+
+import torch
+from safetensors.torch import load, save
+from torch import Tensor
+
+from nncift.lm.adam import make_adam, moments_by_name
+from nncift.lm.atomic import write_whole
+from nncift.lm.lora import Targets, attach
+from nncift.lm.losses import row_losses, token_batches
+from nncift.lm.model import LanguageModel
+from nncift.lm.tokens import Query
+from nncift.seeds import generator
+
+log = logging.getLogger(__name__)
+
+_PARTS = ("adapter", "exp_avg", "exp_avg_sq")
+_WARM = 0.03  # of all steps: the share over which the learning rate rises
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How an adapter is trained.
+
+    Attributes:
+        epochs: passes over the rows, each ended by a checkpoint.
+        rank: of the adapter.
+        alpha: the adapter's update is scaled by alpha / rank.
+        learning_rate: the highest; it rises over the first 3 % of the steps and falls linearly to zero at the end.
+        batch: rows a step; micro-batches of at most the model's `batch_tokens` add up to it.
+        targets: which maps are adapted.
+    """
+
+    epochs: int
+    rank: int
+    alpha: float
+    learning_rate: float
+    batch: int
+    targets: Targets = "attention"
+
+
+@dataclass(frozen=True, slots=True)
+class Checkpoint:
+    """The end of one epoch, on disk.
+
+    Attributes:
+        path: the safetensors file: `adapter.NAME`, `exp_avg.NAME` and `exp_avg_sq.NAME` for every weight, float32.
+        step: steps taken so far.
+        learning_rate: average over the steps of the epoch.
+    """
+
+    path: Path
+    step: int
+    learning_rate: float
+
+    def read(self) -> Tensors:
+        """Reads the tensors; three times the adapter in memory."""
+        return _parts(load(self.path.read_bytes()))
+
+
+@dataclass(frozen=True, slots=True)
+class Tensors:
+    """What a checkpoint holds, by weight name, on the CPU.
+
+    Attributes:
+        adapter: the weights.
+        exp_avg: Adam's first moments.
+        exp_avg_sq: Adam's second moments.
+    """
+
+    adapter: dict[str, Tensor]
+    exp_avg: dict[str, Tensor]
+    exp_avg_sq: dict[str, Tensor]
+
+
+def train_adapter(
+    lm: LanguageModel,
+    rows: Mapping[str, Query],
+    recipe: Recipe,
+    *,
+    seed: int,
+    folder: Path,
+    on_progress: Callable[[int], None] = lambda count: None,
+) -> list[Checkpoint]:
+    """Trains a fresh adapter, or goes on where a killed training stopped, and leaves the model with it attached.
+
+    Args:
+        lm: a language model without an adapter.
+        rows: by id, with at least one scored token each; their order does not matter.
+        recipe: how to train.
+        seed: of the initial adapter and of the order of the rows.
+        folder: of this training alone: named by everything that it depends on (`training_key`).
+        on_progress: told how many more rows were trained on, those of epochs found in the folder included.
+
+    Returns:
+        One checkpoint an epoch.
+
+    *Cost*: epochs · rows forwards and as many backwards.
+    """
+    weights = attach(lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, seed=seed)
+    done = _found(folder, recipe.epochs)
+    on_progress(len(done) * len(rows))
+    optimizer = make_adam(list(weights.values()))
+    if 0 < len(done) < recipe.epochs:
+        log.info("warm-up training goes on after epoch %d", len(done))
+        _resume(optimizer, weights, done[-1])
+    for epoch in range(len(done), recipe.epochs):
+        rate = _epoch(lm, weights, optimizer, rows, recipe, epoch, seed=seed, on_progress=on_progress)
+        step = (epoch + 1) * _steps(len(rows), recipe)
+        done.append(_write(folder / f"epoch-{epoch}.safetensors", _tensors(optimizer, weights), step, rate))
+    return done
+
+
+def training_key(lm: LanguageModel, rows: Mapping[str, Query], recipe: Recipe, *, seed: int) -> str:
+    """Hash of all that the bytes of a training depend on."""
+    digest = sha256(f"training 1 {model_key(lm)} {json.dumps(asdict(recipe))} {seed}\n".encode())
+    for row in sorted(rows):
+        digest.update(f"{len(row)} {row} {rows[row].ids} {rows[row].response}\n".encode("utf-8", "surrogatepass"))
+    return digest.hexdigest()[:32]
+
+
+def model_key(lm: LanguageModel) -> str:
+    """All of a loaded model that its numbers depend on: weights, format, kind of device, batches, quantisation, head."""
+    place = lm.placement
+    quantized = getattr(lm.model.config, "quantization_config", None)
+    device = place.device.partition(":")[0]
+    return f"{lm.fingerprint} {place.dtype} {device} {place.batch_tokens} {quantized} {lm.head is None}"
+
+
+def install(weights: Mapping[str, torch.nn.Parameter], adapter: Mapping[str, Tensor]) -> None:
+    """Gives the attached adapter other weights, those of a checkpoint."""
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(adapter[name])
+
+
+def learning_rate_at(step: int, total: int, recipe: Recipe) -> float:
+    """Learning rate of a step, counted from 0: up over the first 3 %, then down to zero behind the last."""
+    warm = math.ceil(_WARM * total)
+    if step < warm:
+        return recipe.learning_rate * (step + 1) / warm
+    return recipe.learning_rate * (total - step) / (total - warm)
+
+
+def _steps(rows: int, recipe: Recipe) -> int:
+    return math.ceil(rows / recipe.batch)
+
+
+def _epoch(
+    lm: LanguageModel,
+    weights: Mapping[str, torch.nn.Parameter],
+    optimizer: torch.optim.Optimizer,
+    rows: Mapping[str, Query],
+    recipe: Recipe,
+    epoch: int,
+    *,
+    seed: int,
+    on_progress: Callable[[int], None],
+) -> float:
+    """Trains one epoch; its average learning rate."""
+    ids = sorted(rows)
+    order = [ids[k] for k in generator(seed, f"warm-up/order/{epoch}").permutation(len(ids))]
+    steps = _steps(len(rows), recipe)
+    rates = []
+    for number in range(steps):
+        batch = [rows[row] for row in order[number * recipe.batch : (number + 1) * recipe.batch]]
+        for micro in token_batches(batch, lm.placement.batch_tokens):
+            (row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)).backward()
+        rates.append(learning_rate_at(epoch * steps + number, recipe.epochs * steps, recipe))
+        for group in optimizer.param_groups:
+            group["lr"] = rates[-1]
+        optimizer.step()
+        optimizer.zero_grad()
+        on_progress(len(batch))
+    return math.fsum(rates) / steps
+
+
+def _tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.nn.Parameter]) -> Tensors:
+    moments = moments_by_name(optimizer.state_dict(), list(weights))
+    return Tensors(
+        {name: weight.detach() for name, weight in weights.items()},
+        {name: moments[name]["exp_avg"] for name in weights},
+        {name: moments[name]["exp_avg_sq"] for name in weights},
+    )
+
+
+def _resume(
+    optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.nn.Parameter], checkpoint: Checkpoint
+) -> None:
+    kept = checkpoint.read()
+    install(weights, kept.adapter)
+    for name, weight in weights.items():
+        optimizer.state[weight] = {
+            "step": torch.tensor(float(checkpoint.step)),
+            "exp_avg": kept.exp_avg[name].to(weight.device),
+            "exp_avg_sq": kept.exp_avg_sq[name].to(weight.device),
+        }
+
+
+def _write(path: Path, tensors: Tensors, step: int, rate: float) -> Checkpoint:
+    """The tensors first, then the manifest that vouches for them."""
+    named = {f"{part}.{name}": tensor for part in _PARTS for name, tensor in getattr(tensors, part).items()}
+    data = save({name: tensor.cpu().contiguous() for name, tensor in named.items()})
+    write_whole(path, data)
+    manifest = {"step": step, "learning_rate": rate, "sha256": sha256(data).hexdigest()}
+    write_whole(path.with_suffix(".json"), (json.dumps(manifest, indent=2) + "\n").encode())
+    return Checkpoint(path, step, rate)
+
+
+def _found(folder: Path, epochs: int) -> list[Checkpoint]:
+    """The sound checkpoints of an earlier, perhaps killed, training, up to the first that is not there or damaged."""
+    found: list[Checkpoint] = []
+    for epoch in range(epochs):
+        path = folder / f"epoch-{epoch}.safetensors"
+        manifest = path.with_suffix(".json")
+        if not manifest.is_file():
+            break
+        try:
+            said = json.loads(manifest.read_bytes())
+            if sha256(path.read_bytes()).hexdigest() != said["sha256"]:
+                raise ValueError("its hash is another")
+            found.append(Checkpoint(path, int(said["step"]), float(said["learning_rate"])))
+        except (OSError, ValueError, KeyError, TypeError) as error:
+            log.warning("the checkpoint %s is damaged (%s); training goes on before it", path, error)
+            break
+    return found
+
+
+def _parts(tensors: Mapping[str, Tensor]) -> Tensors:
+    def part(what: str) -> dict[str, Tensor]:
+        return {
+            name.removeprefix(f"{what}."): tensor for name, tensor in tensors.items() if name.startswith(f"{what}.")
+        }
+
+    return Tensors(*(part(what) for what in _PARTS))

@@ -21,6 +21,8 @@ _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
         "similarity": "nncift.influence.similarity:Similarity",
+        "less": "nncift.influence.less:Less",
+        "gradsim": "nncift.influence.gradsim:GradientSimilarity",
         "random": "nncift.influence.random:Random",
     },
     "embedder": {

@@ -95,7 +95,7 @@ def train_adapter(
     seed: int,
     folder: Path,
     on_progress: Callable[[int], None] = lambda count: None,
-) -> list[Checkpoint]:
+) -> tuple[dict[str, torch.nn.Parameter], list[Checkpoint]]:
     """Trains a fresh adapter, or goes on where a killed training stopped, and leaves the model with it attached.
 
     Args:
@@ -107,7 +107,7 @@ def train_adapter(
         on_progress: told how many more rows were trained on, those of epochs found in the folder included.
 
     Returns:
-        One checkpoint an epoch.
+        The adapter as `attach` names it, at whatever weights it had last, and one checkpoint an epoch.
 
     *Cost*: epochs · rows forwards and as many backwards.
     """
@@ -122,7 +122,7 @@ def train_adapter(
         rate = _epoch(lm, weights, optimizer, rows, recipe, epoch, seed=seed, on_progress=on_progress)
         step = (epoch + 1) * _steps(len(rows), recipe)
         done.append(_write(folder / f"epoch-{epoch}.safetensors", _tensors(optimizer, weights), step, rate))
-    return done
+    return weights, done
 
 
 def training_key(lm: LanguageModel, rows: Mapping[str, Query], recipe: Recipe, *, seed: int) -> str:

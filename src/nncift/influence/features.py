@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
 from nncift.lm.atomic import write_whole
@@ -62,12 +62,12 @@ class FeatureStore:
         lengths = np.sqrt(np.einsum("cr,cr->c", vectors, vectors, dtype=np.float64))
         some = np.isfinite(lengths) & (lengths > 0)
         units = np.where(some[:, None], vectors, 0) / np.where(some, lengths, 1)[:, None]
-        scales = np.ones(len(units))
         if self._units.dtype == np.int8:
-            scales = np.where(some, np.abs(units).max(axis=1, initial=0), 1) / 127
-            units = np.rint(units / scales[:, None])
+            units = np.rint(units * (127 / np.where(some, np.abs(units).max(axis=1, initial=0), 1))[:, None])
         self._units[checkpoint, rows] = units
-        self._scales[checkpoint, rows] = scales
+        # what was rounded is made a unit vector again, so that a row has influence 1 on itself and none has more
+        rounded = self._units[checkpoint, rows].astype(np.float64)
+        self._scales[checkpoint, rows] = 1 / np.where(some, np.sqrt(np.einsum("cr,cr->c", rounded, rounded)), 1)
         self.lengths[checkpoint, rows] = lengths
         for array in (self._units, self._scales, self.lengths):
             array.flush()
@@ -76,12 +76,11 @@ class FeatureStore:
 
     def units(self, checkpoint: int, rows: Int[ndarray, " k"]) -> Float[ndarray, "k r"]:
         """Unit vectors of some rows, float32; zero where a row has no direction."""
-        found = self._units[checkpoint, rows].astype(np.float32)
-        return found * self._scales[checkpoint, rows, None] if self._units.dtype == np.int8 else found
+        return self._units[checkpoint, rows].astype(np.float32) * self._scales[checkpoint, rows, None]
 
-    def directed(self) -> ndarray:
-        """Bool [rows]: whether a row has a direction at every checkpoint."""
-        return (np.isfinite(self.lengths) & (self.lengths > 0)).all(axis=0)
+    def directed(self) -> Bool[ndarray, " rows"]:
+        """Whether each row has a direction at every checkpoint."""
+        return np.logical_and.reduce(np.isfinite(self.lengths) & (self.lengths > 0), axis=0)
 
     def _marker(self, checkpoint: int, rows: slice) -> Path:
         return self.folder / "done" / f"{checkpoint}-{rows.start // CHUNK}.json"

@@ -56,7 +56,7 @@ class Tokens:
 
 
 def tokenize_rows(
-    context: Context, wording: Wording, rows: Sequence[Example], positions: Sequence[int], cut: dict[str, str]
+    context: Context, wording: Wording, rows: Sequence[Example], positions: Int[ndarray, " k"], cut: dict[str, str]
 ) -> Tokens:
     """The rows at some positions as a model is trained on them; rows without a scored token are left out, and those that
     lost text to the context limit are noted in `cut`."""

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from nncift.errors import ModelError
 from nncift.lm.adam import make_adam, moments_by_name
 from nncift.lm.atomic import write_whole
 from nncift.lm.lora import Targets, attach
@@ -109,6 +110,9 @@ def train_adapter(
     Returns:
         The adapter as `attach` names it, at whatever weights it had last, and one checkpoint an epoch.
 
+    Raises:
+        ModelError: a loss is NaN or infinite.
+
     *Cost*: epochs · rows forwards and as many backwards.
     """
     weights = attach(lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, seed=seed)
@@ -179,7 +183,13 @@ def _epoch(
     for number in range(steps):
         batch = [rows[row] for row in order[number * recipe.batch : (number + 1) * recipe.batch]]
         for micro in token_batches(batch, lm.placement.batch_tokens):
-            (row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)).backward()
+            loss = row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)
+            if not torch.isfinite(loss):
+                raise ModelError(
+                    f"warm-up training of {lm.name!r} met a loss of NaN or infinity in {lm.placement.dtype}. "
+                    "Try `--dtype float32` or a lower `--option learning_rate=...`."
+                )
+            loss.backward()
         rates.append(learning_rate_at(epoch * steps + number, recipe.epochs * steps, recipe))
         for group in optimizer.param_groups:
             group["lr"] = rates[-1]

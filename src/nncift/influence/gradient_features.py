@@ -145,7 +145,7 @@ class Extraction:
         install(self.weights, tensors.adapter)
         if adam is None:
             return _as_it_is
-        return _adam_turn(tensors, checkpoint.step, adam, self.lm.model.device)
+        return adam_turn(tensors, checkpoint.step, adam, self.lm.model.device)
 
 
 def projected_gradients(
@@ -174,7 +174,8 @@ def _as_it_is(name: str, gradients: Tensor) -> Tensor:
     return gradients
 
 
-def _adam_turn(tensors: Tensors, step: int, direction: Direction, device: torch.device) -> Turn:
+def adam_turn(tensors: Tensors, step: int, direction: Direction, device: torch.device) -> Turn:
+    """Adam's direction at the moments of a checkpoint."""
     moments = {
         name: (exp_avg.view(-1).to(device), tensors.exp_avg_sq[name].view(-1).to(device))
         for name, exp_avg in tensors.exp_avg.items()

@@ -18,6 +18,7 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
+from nncift.errors import ModelError
 from nncift.lm.adam import make_adam, moments_by_name
 from nncift.lm.atomic import write_whole
 from nncift.lm.lora import Targets, attach
@@ -95,7 +96,7 @@ def train_adapter(
     seed: int,
     folder: Path,
     on_progress: Callable[[int], None] = lambda count: None,
-) -> list[Checkpoint]:
+) -> tuple[dict[str, torch.nn.Parameter], list[Checkpoint]]:
     """Trains a fresh adapter, or goes on where a killed training stopped, and leaves the model with it attached.
 
     Args:
@@ -107,7 +108,10 @@ def train_adapter(
         on_progress: told how many more rows were trained on, those of epochs found in the folder included.
 
     Returns:
-        One checkpoint an epoch.
+        The adapter as `attach` names it, at whatever weights it had last, and one checkpoint an epoch.
+
+    Raises:
+        ModelError: a loss is NaN or infinite.
 
     *Cost*: epochs · rows forwards and as many backwards.
     """
@@ -122,7 +126,7 @@ def train_adapter(
         rate = _epoch(lm, weights, optimizer, rows, recipe, epoch, seed=seed, on_progress=on_progress)
         step = (epoch + 1) * _steps(len(rows), recipe)
         done.append(_write(folder / f"epoch-{epoch}.safetensors", _tensors(optimizer, weights), step, rate))
-    return done
+    return weights, done
 
 
 def training_key(lm: LanguageModel, rows: Mapping[str, Query], recipe: Recipe, *, seed: int) -> str:
@@ -179,7 +183,13 @@ def _epoch(
     for number in range(steps):
         batch = [rows[row] for row in order[number * recipe.batch : (number + 1) * recipe.batch]]
         for micro in token_batches(batch, lm.placement.batch_tokens):
-            (row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)).backward()
+            loss = row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)
+            if not torch.isfinite(loss):
+                raise ModelError(
+                    f"warm-up training of {lm.name!r} met a loss of NaN or infinity in {lm.placement.dtype}. "
+                    "Try `--dtype float32` or a lower `--option learning_rate=...`."
+                )
+            loss.backward()
         rates.append(learning_rate_at(epoch * steps + number, recipe.epochs * steps, recipe))
         for group in optimizer.param_groups:
             group["lr"] = rates[-1]

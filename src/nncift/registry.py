@@ -23,7 +23,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "similarity": "nncift.influence.similarity:Similarity",
         "less": "nncift.influence.less:Less",
         "selectit": "nncift.influence.selectit:SelectIT",
-        "gradsim": "nncift.influence.gradsim:GradSim",
+        "gradsim": "nncift.influence.gradsim:GradientSimilarity",
         "rds": "nncift.influence.rds:Rds",
         "embedding": "nncift.influence.embedding:Embedding",
         "bm25": "nncift.influence.bm25:Bm25",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 import pytest
@@ -64,6 +65,12 @@ def test_batches_hold_whole_rows_within_the_budget() -> None:
     assert sorted(k for batch in batches for k in batch) == list(range(23))
     assert all(len(batch) * max(len(rows[k]) for k in batch) <= 50 for batch in batches)
     assert len(batches) < 23
+    for before, after in itertools.pairwise(
+        batches
+    ):  # a batch ends for a reason: it is full, or padding would be a waste
+        length = len(rows[after[0]])
+        padded = (len(before) + 1) * length
+        assert padded > 50 or (padded > 12 and length > 1.2 * len(rows[before[0]]))
     assert list(token_batches(rows, 1)) == [[k] for k in sorted(range(23), key=lambda k: (len(rows[k]), k))]
     assert list(token_batches([], 50)) == []
 

@@ -18,7 +18,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from nncift.lm.projection import CountSketch
+from nncift.tuning.projection import CountSketch
 
 BLOCK = 64  # columns drawn at once
 

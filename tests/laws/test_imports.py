@@ -16,7 +16,7 @@ FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "ca
 """The ground floor, whose files may use one another."""
 
 ORDER = (
-    *("data", "lm", "embed", "influence", "estimator", "kernel", "objective", "evaluation"),
+    *("data", "lm", "tuning", "embed", "influence", "estimator", "kernel", "objective", "evaluation"),
     *(
         "selection",
         "run",

@@ -16,14 +16,14 @@ from torch import Tensor
 from nncift.data.rows import Example
 from nncift.data.wording import Wording
 from nncift.influence.base import Context, Progress
-from nncift.influence.features import FeatureStore, Kept
-from nncift.lm.adam import Direction, adam_direction
-from nncift.lm.gradients import row_gradients
-from nncift.lm.losses import scored_tokens, token_batches
 from nncift.lm.model import LanguageModel
-from nncift.lm.projection import CountSketch
 from nncift.lm.tokens import Query, tokenize_row
-from nncift.lm.warmup import Checkpoint, Tensors, install
+from nncift.tuning.adam import Direction, adam_direction
+from nncift.tuning.features import FeatureStore, Kept
+from nncift.tuning.gradients import row_gradients
+from nncift.tuning.losses import scored_tokens, token_batches
+from nncift.tuning.projection import CountSketch
+from nncift.tuning.warmup import Checkpoint, Tensors, install
 
 Turn = Callable[[str, Tensor], Tensor]
 """Makes of the gradients [B, p_l] of a named weight what is projected; it may overwrite them."""

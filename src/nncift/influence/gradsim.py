@@ -11,11 +11,11 @@ import numpy as np
 from nncift.data.wording import WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
-from nncift.influence.features import Kept
 from nncift.influence.gradient_features import Extraction
 from nncift.influence.matching import match
-from nncift.lm.lora import attach, detach
-from nncift.lm.warmup import model_key
+from nncift.tuning.features import Kept
+from nncift.tuning.lora import attach, detach
+from nncift.tuning.warmup import model_key
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,15 +13,15 @@ from numpy import ndarray
 from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.errors import ConfigError, DataError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
-from nncift.influence.features import Kept
 from nncift.influence.gradient_features import Extraction
 from nncift.influence.matching import Aggregate, match
-from nncift.lm.adam import Direction
-from nncift.lm.lora import detach
-from nncift.lm.losses import scored_tokens
 from nncift.lm.tokens import Query, tokenize_row
-from nncift.lm.warmup import Recipe, train_adapter, training_key
 from nncift.seeds import generator
+from nncift.tuning.adam import Direction
+from nncift.tuning.features import Kept
+from nncift.tuning.lora import detach
+from nncift.tuning.losses import scored_tokens
+from nncift.tuning.warmup import Recipe, train_adapter, training_key
 
 _FEWEST = 32  # warm-up rows, where the pool has them: fewer make Adam's moments noise
 

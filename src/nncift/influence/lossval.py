@@ -14,9 +14,9 @@ from nncift.data.wording import WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Progress, Traits
 from nncift.influence.reweighting import Schedule, learn_weights
-from nncift.lm.losses import scored_tokens
 from nncift.lm.tokens import Query, tokenize_row
-from nncift.lm.warmup import model_key
+from nncift.tuning.losses import scored_tokens
+from nncift.tuning.warmup import model_key
 
 _VERSION = 1  # of the computation; weights of another version are not read again
 

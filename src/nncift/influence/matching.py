@@ -15,9 +15,9 @@ from nncift.data.rows import Example
 from nncift.data.wording import Wording
 from nncift.errors import DataError
 from nncift.influence.base import Context, Direct, Progress
-from nncift.influence.features import FeatureStore
 from nncift.influence.gradient_features import Extraction, tokenize_rows
-from nncift.lm.adam import Direction
+from nncift.tuning.adam import Direction
+from nncift.tuning.features import FeatureStore
 
 Aggregate = Literal["mean_of_cos", "cos_of_mean"]
 

@@ -19,13 +19,13 @@ from numpy import ndarray
 
 from nncift.errors import ModelError
 from nncift.influence.transport import transport
-from nncift.lm.adam import make_adam
-from nncift.lm.checkpoint import read_tensors, restore_training, training_state, write_tensors
-from nncift.lm.lora import attach, detach
-from nncift.lm.losses import row_losses, token_batches
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
 from nncift.seeds import generator
+from nncift.tuning.adam import make_adam
+from nncift.tuning.checkpoint import read_tensors, restore_training, training_state, write_tensors
+from nncift.tuning.lora import attach, detach
+from nncift.tuning.losses import row_losses, token_batches
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-import nncift.influence.features
+import nncift.tuning.features
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError, DataError, ModelError
@@ -19,13 +19,13 @@ from nncift.influence import matching
 from nncift.influence.base import Asked, Calls
 from nncift.influence.gradsim import GradientSimilarity
 from nncift.influence.less import Less
-from nncift.lm.adam import adam_direction
-from nncift.lm.gradients import row_gradients
-from nncift.lm.lora import attach, detach
-from nncift.lm.losses import row_losses
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
-from nncift.lm.warmup import Recipe, install, train_adapter
+from nncift.tuning.adam import adam_direction
+from nncift.tuning.gradients import row_gradients
+from nncift.tuning.lora import attach, detach
+from nncift.tuning.losses import row_losses
+from nncift.tuning.warmup import Recipe, install, train_adapter
 from teaching import ask, size_of
 from toys import toy_lm, toy_queries, toy_tokenizer
 
@@ -159,7 +159,7 @@ class _Killed(Exception):
 
 @pytest.fixture
 def chunks_of_two(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    monkeypatch.setattr(nncift.influence.features, "CHUNK", 2)
+    monkeypatch.setattr(nncift.tuning.features, "CHUNK", 2)
     yield
 
 
@@ -226,7 +226,7 @@ def test_a_row_that_cannot_be_learnt_from_is_never_picked(lm: LanguageModel) -> 
 def test_a_row_with_adams_momentum_but_no_gradient_has_no_direction(lm: LanguageModel) -> None:
     """The target's own text as the whole of the vocabulary's mass: a head that is certain gives loss 0, gradient 0."""
     from nncift.influence.gradient_features import projected_gradients
-    from nncift.lm.projection import CountSketch
+    from nncift.tuning.projection import CountSketch
 
     weights = attach(lm, rank=2, alpha=4, seed=0)
     sketch = CountSketch({name: weight.numel() for name, weight in weights.items()}, buckets=50, seed=0)

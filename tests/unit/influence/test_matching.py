@@ -10,9 +10,9 @@ import pytest
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.influence import matching as module
-from nncift.influence.features import FeatureStore, Kept
 from nncift.influence.less import normalised
 from nncift.influence.matching import Aggregate, Matching, factors_of
+from nncift.tuning.features import FeatureStore, Kept
 
 
 def _store(folder: Path, vectors: np.ndarray, kept: Kept = "float16") -> FeatureStore:

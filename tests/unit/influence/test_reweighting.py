@@ -14,10 +14,10 @@ from nncift.data.wording import choose_wording
 from nncift.influence import reweighting
 from nncift.influence.reweighting import Objective, Schedule, learn_weights
 from nncift.ledger import Ledger
-from nncift.lm.lora import attach, detach
-from nncift.lm.losses import row_losses
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query, tokenize_row
+from nncift.tuning.lora import attach, detach
+from nncift.tuning.losses import row_losses
 from teaching import rows
 from toys import toy_lm
 

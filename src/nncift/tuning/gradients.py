@@ -16,9 +16,9 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nncift.lm.losses import row_losses
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
+from nncift.tuning.losses import row_losses
 
 Sink = Callable[[str, Float[Tensor, "B p_l"]], None]
 """Takes the gradients of one weight by its name: [B, p_l] float32, a row each, in the weight's own element order."""
@@ -30,9 +30,9 @@ def row_gradients(
     """Gradient of each row's mean negative log-likelihood with respect to each named adapter weight.
 
     Args:
-        lm: a language model with an adapter (`nncift.lm.lora.attach`).
+        lm: a language model with an adapter (`nncift.tuning.lora.attach`).
         names: adapter weights, as `attach` names them.
-        queries: [B] rows of one batch (`nncift.lm.losses.token_batches`).
+        queries: [B] rows of one batch (`nncift.tuning.losses.token_batches`).
         sink: called once per weight, last layer first. A row without a scored token has gradient zero.
 
     Returns:

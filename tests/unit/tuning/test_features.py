@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from nncift.influence import features as module
-from nncift.influence.features import FeatureStore, Kept
+from nncift.tuning import features as module
+from nncift.tuning.features import FeatureStore, Kept
 
 SHAPE = (2, 11, 37)
 

@@ -9,11 +9,11 @@ import pytest
 import torch
 
 from nncift.ledger import Ledger
-from nncift.lm.gradients import row_gradients
-from nncift.lm.lora import attach
-from nncift.lm.losses import row_losses
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
+from nncift.tuning.gradients import row_gradients
+from nncift.tuning.lora import attach
+from nncift.tuning.losses import row_losses
 from toys import toy_lm, toy_queries
 
 KINDS = ("llama", "gemma3", "gpt2")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nncift.lm.adam import Direction, adam_direction, make_adam, moments_by_name
+from nncift.tuning.adam import Direction, adam_direction, make_adam, moments_by_name
 
 
 def _direction(g: float, *, m: float = 0.0, v: float = 0.0, step: int = 0, direction: Direction) -> float:

@@ -6,9 +6,9 @@ import pytest
 import torch
 
 from nncift.errors import ModelError
-from nncift.lm.lora import attach, detach
-from nncift.lm.losses import row_losses
 from nncift.lm.tokens import Query
+from nncift.tuning.lora import attach, detach
+from nncift.tuning.losses import row_losses
 from toys import toy_lm
 
 KINDS = ("llama", "gemma3", "gpt2")

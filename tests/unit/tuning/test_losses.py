@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from nncift.ledger import Ledger
-from nncift.lm.lora import attach
-from nncift.lm.losses import row_losses, scored_tokens, token_batches
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
+from nncift.tuning.lora import attach
+from nncift.tuning.losses import row_losses, scored_tokens, token_batches
 from toys import toy_lm, toy_queries
 
 KINDS = ("llama", "gemma3", "gpt2")

@@ -7,7 +7,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from nncift.lm.projection import CountSketch
+from nncift.tuning.projection import CountSketch
 
 SIZES = {"a": 700, "b": 1, "c": 2300, "d": 1999}
 P = sum(SIZES.values())

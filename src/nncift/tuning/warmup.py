@@ -19,13 +19,13 @@ from safetensors.torch import load, save
 from torch import Tensor
 
 from nncift.errors import ModelError
-from nncift.lm.adam import make_adam, moments_by_name
 from nncift.lm.atomic import write_whole
-from nncift.lm.lora import Targets, attach
-from nncift.lm.losses import row_losses, token_batches
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
 from nncift.seeds import generator
+from nncift.tuning.adam import make_adam, moments_by_name
+from nncift.tuning.lora import Targets, attach
+from nncift.tuning.losses import row_losses, token_batches
 
 log = logging.getLogger(__name__)
 

@@ -15,7 +15,7 @@ from safetensors.torch import save as to_bytes
 from torch import Tensor
 
 from nncift.lm.atomic import write_whole
-from nncift.lm.warmup import install
+from nncift.tuning.warmup import install
 
 log = logging.getLogger(__name__)
 

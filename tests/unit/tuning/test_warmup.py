@@ -11,10 +11,10 @@ import pytest
 import torch
 
 from nncift.ledger import Ledger
-from nncift.lm.lora import detach
-from nncift.lm.losses import row_losses
 from nncift.lm.tokens import Query
-from nncift.lm.warmup import Checkpoint, Recipe, learning_rate_at, train_adapter, training_key
+from nncift.tuning.lora import detach
+from nncift.tuning.losses import row_losses
+from nncift.tuning.warmup import Checkpoint, Recipe, learning_rate_at, train_adapter, training_key
 from toys import toy_lm, toy_queries
 
 RECIPE = Recipe(epochs=3, rank=2, alpha=4, learning_rate=0.02, batch=4)
@@ -56,7 +56,7 @@ def test_equals_a_plain_loop_over_whole_batches(tmp_path: Path) -> None:
     recipe = replace(RECIPE, batch=64)
     got = _train(tmp_path / "w", recipe=recipe)[-1].read()
     lm = toy_lm()
-    from nncift.lm.lora import attach
+    from nncift.tuning.lora import attach
 
     weights = attach(lm, rank=2, alpha=4, seed=0)
     optimizer = torch.optim.AdamW(weights.values(), weight_decay=0.0)

@@ -177,11 +177,11 @@ def test_a_kill_changes_no_byte(
         return real(*arguments)
 
     for room in ("warmup", "gradients"):
-        monkeypatch.setattr(f"nncift.lm.{room}.row_losses", dies)
+        monkeypatch.setattr(f"nncift.tuning.{room}.row_losses", dies)
     with pytest.raises(_Killed):
         ask(LESS, TARGETS, POOL, lms=[lm], folder=tmp_path / "killed")
     for room in ("warmup", "gradients"):
-        monkeypatch.setattr(f"nncift.lm.{room}.row_losses", real)
+        monkeypatch.setattr(f"nncift.tuning.{room}.row_losses", real)
     again = ask(LESS, TARGETS, POOL, lms=[lm], folder=tmp_path / "killed")
     assert again.y.tobytes() == whole.y.tobytes()
     assert (0 < again.ledger.lm_forwards < whole.ledger.lm_forwards) == saved  # an epoch lasts four batches at least

@@ -48,10 +48,11 @@ def line(name: str, files: DemoFiles, model: str, folder: Path) -> str:
     ) if traits.free else None  # fmt: skip
     values = stored.dense() if stored else read_npz(folder / name / "labels.npz")["values"]
     scores = np.nanmean(values, axis=0)
-    seconds = picked.costs["total"]["seconds"]
+    total = picked.costs["total"]
     return (
         f"| `{name}` | {picked.objective} | {wanted[chosen].mean():.0%} | {spoilt[chosen].mean():.0%} | "
-        f"{area(scores, ~wanted):.2f} | {area(scores, spoilt):.2f} | {seconds:,.0f} |"
+        f"{area(scores, ~wanted):.2f} | {area(scores, spoilt):.2f} | {total['lm_forwards']:,} | "
+        f"{total['lm_backwards']:,} |"
     )
 
 
@@ -86,10 +87,10 @@ def main() -> None:
             f"Written by `python benchmarks/planted.py --write docs/planted.md`: the generated demo pool ({len(ids)} rows, "
             f"{len(files.corrupted)} corrupted), {options.model}, every influence exact, budget {BUDGET:.0%}.",
             "",
-            "| influence | picks by | target's skills | corrupted | AUC target's skills | AUC corrupted below clean | s |",
-            "|---|---|--:|--:|--:|--:|--:|",
+            "| influence | picks by | target's skills | corrupted | AUC target's skills | AUC corrupted below clean | forwards | backwards |",
+            "|---|---|--:|--:|--:|--:|--:|--:|",
             *rows,
-            f"| random subsets, 90 % of {DRAWS:,} draws | | {shares[0]} | {shares[1]} | 0.50 | 0.50 | |",
+            f"| random subsets, 90 % of {DRAWS:,} draws | | {shares[0]} | {shares[1]} | 0.50 | 0.50 | | |",
             "",
         ]
     )

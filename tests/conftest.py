@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from nncift.cachedir import cache_folder
+
 # a toy's matrices are smaller than the price of handing them to a second thread: 30 s became 2 s on two busy cores
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
@@ -29,6 +31,10 @@ def shared_data() -> Path:
 def own_cache(
     tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
 ) -> None:
-    """Tests leave the user's cache alone; those on real models keep it, because unpacking a model takes a minute."""
-    if request.node.get_closest_marker("real") is None:
-        monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path_factory.mktemp("cache")))
+    """Tests leave the user's cache alone; those on real models share its unpacked models, because unpacking takes a minute."""
+    own = tmp_path_factory.mktemp("cache")
+    if request.node.get_closest_marker("real") is not None:
+        models = cache_folder() / "models"
+        models.mkdir(parents=True, exist_ok=True)
+        (own / "models").symlink_to(models.resolve(), target_is_directory=True)
+    monkeypatch.setenv("NNCIFT_CACHE", str(own))

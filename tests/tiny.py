@@ -54,17 +54,24 @@ def tiny_lm(
                         num_hidden_layers=LAYERS, num_attention_heads=4, num_key_value_heads=2,
                         max_position_embeddings=1024, bos_token_id=1, eos_token_id=2, pad_token_id=0)
         )  # fmt: skip
-    _train(model, sequences, epochs, np.random.default_rng(seed))
+    train(model, sequences, epochs, np.random.default_rng(seed))
     place = Placement("cpu", "float32", "a test", 4096)
     return prepare("tiny", model, tokenizer, place, fingerprint=f"tiny {seed} {epochs}", max_length=1024)
 
 
-def _train(
-    model: LlamaForCausalLM, sequences: Sequence[tuple[int, ...]], epochs: int, rng: np.random.Generator
+def train(
+    model: LlamaForCausalLM,
+    sequences: Sequence[tuple[int, ...]],
+    epochs: int,
+    rng: np.random.Generator,
+    *,
+    rate: float = 3e-3,
+    last_only: bool = False,
 ) -> None:
+    """AdamW on batches of like length; with `last_only` the loss is that of the last token alone."""
     batches = -(-len(sequences) // 32)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
-    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, 3e-3, total_steps=epochs * batches)
+    optimizer = torch.optim.AdamW(model.parameters(), lr=rate)
+    schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, rate, total_steps=epochs * batches)
     by_length = sorted(range(len(sequences)), key=lambda k: len(sequences[k]))
     for _ in range(epochs):
         for number in rng.permutation(batches):
@@ -72,8 +79,10 @@ def _train(
             ids = torch.zeros((len(batch), max(map(len, batch))), dtype=torch.long)
             for row, sequence in enumerate(batch):
                 ids[row, : len(sequence)] = torch.tensor(sequence)
-            mask = (torch.arange(ids.shape[1])[None] < torch.tensor([len(s) for s in batch])[:, None]).long()
-            loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(mask == 0, -100)).loss
+            lengths, place = torch.tensor([len(sequence) for sequence in batch])[:, None], torch.arange(ids.shape[1])
+            scored = (place == lengths - 1) if last_only else (place < lengths)
+            mask = (place < lengths).long()
+            loss = model(input_ids=ids, attention_mask=mask, labels=ids.masked_fill(~scored, -100)).loss
             optimizer.zero_grad()
             loss.backward()
             torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)

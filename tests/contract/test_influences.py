@@ -16,6 +16,8 @@ from nncift import registry
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
+from nncift.influence.base import Asked as Question
+from nncift.influence.base import calls_of
 from nncift.lm.model import LanguageModel
 from teaching import toy_vectors
 from toy_road import make_corpus, write_influences
@@ -113,6 +115,33 @@ def test_a_list_of_pairs_gets_the_values_of_the_block(asked: Asked) -> None:
     np.testing.assert_allclose(asked.label(i[some], j[some]), block[some], atol=TOLERANCE)
     for k in some[:3]:
         np.testing.assert_allclose(asked.label(i[[k]], j[[k]]), block[[k]], atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("kind", ["llama", "gemma3", "gpt2"])
+@pytest.mark.parametrize("name", [name for name in NAMES if registry.load("influence", name)().traits.needs_model])
+def test_batch_size_and_padding_side_do_not_matter(name: str, kind: str) -> None:
+    narrow, wide = toy_lm(kind, batch_tokens=96), toy_lm(kind, batch_tokens=4096)
+    narrow.tokenizer.padding_side, wide.tokenizer.padding_side = "left", "right"
+    one, other = Asked(name, narrow), Asked(name, wide)
+    values = one.label(*one.every_pair())
+    assert np.ptp(values) > 1e-4
+    np.testing.assert_allclose(values, other.label(*other.every_pair()), atol=TOLERANCE)
+
+
+@pytest.mark.parametrize("whole", [True, False], ids=["everything", "a block"])
+def test_hooks_count_the_calls_that_are_said_before(asked: Asked, whole: bool) -> None:
+    """The formulas of what an influence costs, against what goes through the model."""
+    influence, traits = asked.influence, asked.influence.traits
+    targets, candidates = (np.arange(M), np.arange(N)) if whole else (np.array([0, 2, 3]), np.array([1, 4, 5, 9]))
+    if not traits.pairwise:
+        targets = np.arange(M if traits.uses_target else 0)
+    rows = targets if traits.pairwise else np.zeros(1, dtype=int)
+    i, j = (part.astype(np.int32) for part in (np.tile(rows, len(candidates)), np.repeat(candidates, len(rows))))
+    got = teaching.ask(influence, TARGETS, POOL, lms=[asked.lm], pairs=(i, j), asked=(targets, candidates))
+    said = calls_of(influence, Question(len(targets), len(candidates), len(i), N))
+    assert (got.ledger.lm_forwards, got.ledger.lm_backwards) == (said.forwards, said.backwards)
+    assert (said.backwards > 0) == traits.gradients and (said.forwards > 0) == traits.needs_model
+    assert (got.ledger.flops > 0) == traits.needs_model
 
 
 def test_repeated_pairs_get_equal_values(asked: Asked) -> None:

@@ -14,6 +14,7 @@ import torch
 
 import nncift
 import nncift.pipeline
+from nncift import registry
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
 from nncift.data.arrays import read_npz
@@ -73,6 +74,43 @@ def test_labels_agree_with_those_computed_elsewhere(gemma: str, shared_data: Pat
     assert labels.shape == expected.shape == (10, 6)
     assert np.abs(got["values"] - expected).mean() < 5e-3
     assert np.corrcoef(got["values"].ravel(), expected.ravel())[0, 1] > 0.95
+
+
+def test_log_likelihoods_agree_with_those_computed_elsewhere(gemma: str, shared_data: Path, tmp_path: Path) -> None:
+    folder = shared_data / "delift_gemma270m_alpaca"
+    stored = read_npz(folder / "labels.npz")
+    rows, columns = range(0, 200, 20), range(5, 200, 33)
+    nncift.label(
+        _some(folder / "pool.jsonl", tmp_path / "pool.jsonl", columns),
+        target=_some(folder / "target.jsonl", tmp_path / "target.jsonl", rows),
+        model=gemma,
+        option=("template=plain", "distance=nll"),
+        labels="all",
+        output=tmp_path / "labels.npz",
+    )
+    got, expected = read_npz(tmp_path / "labels.npz")["values"], stored["values_nll"][np.ix_(rows, columns)]
+    assert np.abs(got - expected).mean() < 0.03  # nats; the stored ones spread by 0.2
+    assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.98
+
+
+@pytest.mark.parametrize("name", registry.names("influence"))
+def test_every_influence_answers_on_real_rows(
+    name: str, gemma: str, minilm: str, shared_data: Path, tmp_path: Path
+) -> None:
+    """The same flags for all, whether or not they are of use to it."""
+    if name == "bm25":
+        pytest.importorskip("bm25s", reason="bm25s is not installed (extra `baselines`)")
+    labels = nncift.label(
+        _some(shared_data / "alpaca_pool.jsonl", tmp_path / "pool.jsonl", range(12)),
+        target=_some(shared_data / "alpaca_target.jsonl", tmp_path / "target.jsonl", range(5)),
+        influence=name,
+        model=gemma,
+        embedder=minilm,
+        output=tmp_path / "labels.npz",
+    )
+    pairwise = registry.load("influence", name)().traits.pairwise
+    assert labels.shape == ((5, 12) if pairwise else (1, 12))
+    assert len(labels) == (60 if pairwise else 12) and np.isfinite(labels.y).all() and np.ptp(labels.y) > 0
 
 
 def test_a_whole_run_on_real_rows(minilm: str, shared_data: Path, tmp_path: Path) -> None:

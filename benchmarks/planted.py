@@ -87,7 +87,8 @@ def main() -> None:
             f"Written by `python benchmarks/planted.py --write docs/planted.md`: the generated demo pool ({len(ids)} rows, "
             f"{len(files.corrupted)} corrupted), {options.model}, every influence exact, budget {BUDGET:.0%}.",
             "",
-            "| influence | picks by | target's skills | corrupted | AUC target's skills | AUC corrupted below clean | forwards | backwards |",
+            "| influence | picks by | target's skills | corrupted | AUC target's skills | AUC corrupted below clean | "
+            "forwards | backwards |",
             "|---|---|--:|--:|--:|--:|--:|--:|",
             *rows,
             f"| random subsets, 90 % of {DRAWS:,} draws | | {shares[0]} | {shares[1]} | 0.50 | 0.50 | | |",

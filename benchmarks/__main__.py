@@ -31,8 +31,9 @@ def measured(script: str, *arguments: str) -> dict[str, Any]:
         return json.loads(out.read_text(encoding="utf-8"))
 
 
-def page(labels: dict[str, Any], fill: dict[str, Any], rows: str) -> str:
+def page(results: dict[str, dict[str, Any]], rows: str) -> str:
     """The results as Markdown."""
+    labels, fill = results["labels"], results["fill"]
     tokens = labels["tokens"]
     lines = [
         "# Benchmarks",
@@ -58,6 +59,9 @@ def page(labels: dict[str, Any], fill: dict[str, Any], rows: str) -> str:
         "",
         f"Distances differ by {labels['difference']['mean']:.1e} on average and {labels['difference']['worst']:.1e} at worst.",
         "",
+        *_selectit(results["selectit"], rows),
+        *_features(results["features"], rows),
+        *_projection(results["projection"]),
         "## Filling a kernel",
         "",
         f"{fill['n']:,} candidates × {fill['m']:,} targets, 1,024-dimensional embeddings, 100 hidden units; median of five "
@@ -80,6 +84,66 @@ def page(labels: dict[str, Any], fill: dict[str, Any], rows: str) -> str:
     return "\n".join(lines)
 
 
+def _selectit(found: dict[str, Any], rows: str) -> list[str]:
+    return [
+        "## SelectIT labels",
+        "",
+        f"{found['rows']} rows of {rows} × {found['prompts']} rating prompts, {found['model']} in {found['dtype']} on "
+        f"{found['threads']} threads; on average {found['tokens']['prompt']:.0f} tokens of prompt, {found['tokens']['row']:.0f} "
+        "of row. The peer is the loop of the published code: one sequence at a time, all logits, a softmax over the vocabulary.",
+        "",
+        "| path | ms a row | ratio | bound | goal (floor) |",
+        "|---|--:|--:|--:|--:|",
+        f"| batch of one, whole vocabulary | {found['ms_per_row']['plain']:.0f} | 1.00 | | |",
+        f"| shared prompts, five logits | {found['ms_per_row']['ours']:.0f} | {found['ratio']:.2f} | {found['flop_bound']:.2f} | "
+        f"{found['goal']:.1f} ({found['floor']:.1f}) |",
+        "",
+        f"Scores, between 0 and 5, differ by {found['difference']['mean']:.1e} on average and {found['difference']['worst']:.1e} "
+        "at worst.",
+        "",
+    ]
+
+
+def _features(found: dict[str, Any], rows: str) -> list[str]:
+    return [
+        "## LESS features",
+        "",
+        f"{found['rows']} rows of {rows}, {found['model']} in {found['dtype']} on {found['threads']} threads, an adapter of "
+        f"{found['weights']:,} weights, {found['r']:,} numbers a row; on average {found['tokens']['prompt']:.0f} tokens of prompt, "
+        f"{found['tokens']['response']:.0f} of response. The peer is the loop over single rows: all logits, `backward()`, the "
+        "gradients flattened, the same Adam direction and the same projection.",
+        "",
+        "| path | ms a row | ratio | goal (floor) |",
+        "|---|--:|--:|--:|",
+        f"| one row at a time | {found['ms_per_row']['plain']:.0f} | 1.00 | |",
+        f"| whole batches, tiled head | {found['ms_per_row']['ours']:.0f} | {found['ratio']:.2f} | {found['goal']:.1f} (1.5) |",
+        "",
+        f"Cosine between the features of the two sides: {found['cosine']['mean']:.4f} on average, "
+        f"{found['cosine']['least']:.4f} at least.",
+        "",
+    ]
+
+
+def _projection(found: dict[str, Any]) -> list[str]:
+    lines = [
+        "## Projection",
+        "",
+        f"{found['rows']} gradients of {found['p']:,} numbers to {found['r']:,}, on {found['threads']} threads. The peer multiplies "
+        "by a dense matrix of signs, generated block by block from a seed. Error: root mean square of the inner products of "
+        f"different unit vectors; the Johnson-Lindenstrauss level is {found['johnson_lindenstrauss']:.4f}.",
+        "",
+        "| path | ms a row | error | ratio | goal |",
+        "|---|--:|--:|--:|--:|",
+    ]
+    for name, words, ratio, goal in (
+        ("dense", "dense signs", 1.0, ""),
+        ("sketch", "count sketch", found["ratio"], f"{found['goal']:.0f}"),
+    ):
+        time, error = found["ms_per_row"][name], found["error"][name]
+        lines.append(f"| {words} | {time:,.1f} | {error:.4f} | {ratio:,.0f} | {goal} |")
+    return [*lines, ""]
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description="Runs every benchmark.")
     parser.add_argument("--pool", type=Path)
@@ -90,9 +154,13 @@ def main() -> None:
         demo = write_demo(Path(folder))
         pool, target = options.pool or demo.pool, options.target or demo.target
         rows = f"`{pool.name}` and `{target.name}`" if options.pool else "the generated demo rows"
-        labels = measured("delift_labels.py", str(pool), str(target))
-    fill = measured("matrix_fill.py")
-    text = page(labels, fill, rows)
+        results = {
+            "labels": measured("delift_labels.py", str(pool), str(target)),
+            "selectit": measured("selectit_labels.py", str(pool)),
+            "features": measured("less_features.py", str(pool)),
+        }
+    results |= {"projection": measured("projection.py"), "fill": measured("matrix_fill.py")}
+    text = page(results, rows)
     print(text)
     if options.write:
         options.write.write_text(text, encoding="utf-8")

@@ -22,7 +22,9 @@ from nncift.seeds import generator
 
 BUDGET = 0.15
 DRAWS = 2000
-OPTIONS = {"balanced-random": ("by=skill",), "less": ("share=0.5",)}
+OPTIONS = {"balanced-random": ("by=skill",), "less": ("share=0.5",), "perplexity": ("band=low",)}
+QUALITY = ("selectit", "ifd", "perplexity")
+"""Scores whose papers say that they find bad rows."""
 
 
 def area(scores: np.ndarray, low: np.ndarray) -> float:
@@ -31,8 +33,8 @@ def area(scores: np.ndarray, low: np.ndarray) -> float:
     return float((below < above).mean() + 0.5 * (below == above).mean())
 
 
-def line(name: str, files: DemoFiles, model: str, folder: Path) -> str:
-    """One row of the table."""
+def line(name: str, files: DemoFiles, model: str, folder: Path) -> tuple[str, float]:
+    """One row of the table, and how far corrupted rows lie below clean ones."""
     traits = registry.load("influence", name)().traits
     picked = nncift.select(
         files.pool, target=files.target, influence=name, model=model if traits.needs_model else (), labels="all",
@@ -49,10 +51,24 @@ def line(name: str, files: DemoFiles, model: str, folder: Path) -> str:
     values = stored.dense() if stored else read_npz(folder / name / "labels.npz")["values"]
     scores = np.nanmean(values, axis=0)
     total = picked.costs["total"]
-    return (
-        f"| `{name}` | {picked.objective} | {wanted[chosen].mean():.0%} | {spoilt[chosen].mean():.0%} | "
-        f"{area(scores, ~wanted):.2f} | {area(scores, spoilt):.2f} | {total['lm_forwards']:,} | "
+    shown = f"`{name}`" + "".join(f" {option}" for option in OPTIONS.get(name, ()))
+    below = area(scores, spoilt)
+    text = (
+        f"| {shown} | {picked.objective} | {wanted[chosen].mean():.0%} | {spoilt[chosen].mean():.0%} | "
+        f"{area(scores, ~wanted):.2f} | {below:.2f} | {total['lm_forwards']:,} | "
         f"{total['lm_backwards']:,} |"
+    )
+    return text, below
+
+
+def verdict(below: dict[str, float], model: str) -> str:
+    """What the model makes of the scores that claim to find bad rows."""
+    failed = [f"`{name}` ({below[name]:.2f})" for name in QUALITY if name in below and below[name] < 0.6]
+    if not failed:
+        return f"{model} bears out what the papers of {', '.join(QUALITY)} claim: corrupted rows score low."
+    return (
+        f"{model} does not bear out that corrupted rows score low under {' and '.join(failed)}: 0.5 is chance, and below it "
+        "corrupted rows score higher than clean ones."
     )
 
 
@@ -65,10 +81,11 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as place:
         folder = Path(place)
         files = write_demo(folder / "demo", seed=0)
-        rows = []
+        rows, below = [], {}
         for name in options.influences:
-            rows.append(line(name, files, options.model, folder))
-            print(rows[-1], flush=True)
+            text, below[name] = line(name, files, options.model, folder)
+            rows.append(text)
+            print(text, flush=True)
         ids = list(files.skill)
         rng = generator(0, "planted/random")
         draws = [rng.choice(len(ids), round(BUDGET * len(ids)), replace=False) for _ in range(DRAWS)]
@@ -92,6 +109,8 @@ def main() -> None:
             "|---|---|--:|--:|--:|--:|--:|--:|",
             *rows,
             f"| random subsets, 90 % of {DRAWS:,} draws | | {shares[0]} | {shares[1]} | 0.50 | 0.50 | | |",
+            "",
+            verdict(below, options.model),
             "",
         ]
     )

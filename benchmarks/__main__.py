@@ -85,41 +85,43 @@ def page(results: dict[str, dict[str, Any]], rows: str) -> str:
 
 
 def _selectit(found: dict[str, Any], rows: str) -> list[str]:
+    tokens, ms, off = found["tokens"], found["ms_per_row"], found["difference"]
     return [
         "## SelectIT labels",
         "",
         f"{found['rows']} rows of {rows} × {found['prompts']} rating prompts, {found['model']} in {found['dtype']} on "
-        f"{found['threads']} threads; on average {found['tokens']['prompt']:.0f} tokens of prompt, {found['tokens']['row']:.0f} "
-        "of row. The peer is the loop of the published code: one sequence at a time, all logits, a softmax over the vocabulary.",
+        f"{found['threads']} threads; on average {tokens['prompt']:.0f} tokens of prompt, {tokens['row']:.0f} "
+        "of row. The peer is the loop of the published code: one sequence at a time, all logits, a softmax over the whole "
+        "vocabulary.",
         "",
         "| path | ms a row | ratio | bound | goal (floor) |",
         "|---|--:|--:|--:|--:|",
-        f"| batch of one, whole vocabulary | {found['ms_per_row']['plain']:.0f} | 1.00 | | |",
-        f"| shared prompts, five logits | {found['ms_per_row']['ours']:.0f} | {found['ratio']:.2f} | {found['flop_bound']:.2f} | "
+        f"| batch of one, whole vocabulary | {ms['plain']:.0f} | 1.00 | | |",
+        f"| shared prompts, five logits | {ms['ours']:.0f} | {found['ratio']:.2f} | {found['flop_bound']:.2f} | "
         f"{found['goal']:.1f} ({found['floor']:.1f}) |",
         "",
-        f"Scores, between 0 and 5, differ by {found['difference']['mean']:.1e} on average and {found['difference']['worst']:.1e} "
-        "at worst.",
+        f"Scores, between 0 and 5, differ by {off['mean']:.1e} on average and {off['worst']:.1e} at worst.",
         "",
     ]
 
 
 def _features(found: dict[str, Any], rows: str) -> list[str]:
+    tokens, ms, cosine = found["tokens"], found["ms_per_row"], found["cosine"]
     return [
         "## LESS features",
         "",
         f"{found['rows']} rows of {rows}, {found['model']} in {found['dtype']} on {found['threads']} threads, an adapter of "
-        f"{found['weights']:,} weights, {found['r']:,} numbers a row; on average {found['tokens']['prompt']:.0f} tokens of prompt, "
-        f"{found['tokens']['response']:.0f} of response. The peer is the loop over single rows: all logits, `backward()`, the "
+        f"{found['weights']:,} weights, {found['r']:,} numbers a row; on average {tokens['prompt']:.0f} tokens of prompt, "
+        f"{tokens['response']:.0f} of response. The peer is the loop over single rows: all logits, `backward()`, the "
         "gradients flattened, the same Adam direction and the same projection.",
         "",
         "| path | ms a row | ratio | goal (floor) |",
         "|---|--:|--:|--:|",
-        f"| one row at a time | {found['ms_per_row']['plain']:.0f} | 1.00 | |",
-        f"| whole batches, tiled head | {found['ms_per_row']['ours']:.0f} | {found['ratio']:.2f} | {found['goal']:.1f} (1.5) |",
+        f"| one row at a time | {ms['plain']:.0f} | 1.00 | |",
+        f"| whole batches, tiled head | {ms['ours']:.0f} | {found['ratio']:.2f} | {found['goal']:.1f} (1.5) |",
         "",
-        f"Cosine between the features of the two sides: {found['cosine']['mean']:.4f} on average, "
-        f"{found['cosine']['least']:.4f} at least.",
+        f"Cosine between the features of the two sides: {cosine['mean']:.4f} on average, "
+        f"{cosine['least']:.4f} at least.",
         "",
     ]
 
@@ -128,8 +130,8 @@ def _projection(found: dict[str, Any]) -> list[str]:
     lines = [
         "## Projection",
         "",
-        f"{found['rows']} gradients of {found['p']:,} numbers to {found['r']:,}, on {found['threads']} threads. The peer multiplies "
-        "by a dense matrix of signs, generated block by block from a seed. Error: root mean square of the inner products of "
+        f"{found['rows']} gradients of {found['p']:,} numbers to {found['r']:,}, on {found['threads']} threads. The peer "
+        "multiplies by a dense matrix of signs, generated block by block from a seed. Error: root mean square of the inner products of "
         f"different unit vectors; the Johnson-Lindenstrauss level is {found['johnson_lindenstrauss']:.4f}.",
         "",
         "| path | ms a row | error | ratio | goal |",

@@ -131,7 +131,8 @@ def _projection(found: dict[str, Any]) -> list[str]:
         "## Projection",
         "",
         f"{found['rows']} gradients of {found['p']:,} numbers to {found['r']:,}, on {found['threads']} threads. The peer "
-        "multiplies by a dense matrix of signs, generated block by block from a seed. Error: root mean square of the inner products of "
+        "multiplies by a dense matrix of signs, generated block by block from a seed. Error: root mean square of the inner "
+        "products of "
         f"different unit vectors; the Johnson-Lindenstrauss level is {found['johnson_lindenstrauss']:.4f}.",
         "",
         "| path | ms a row | error | ratio | goal |",

@@ -13,6 +13,7 @@ from numpy import ndarray
 import nncift
 import teaching
 from nncift import registry
+from nncift.catalogue import influence_markdown
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
@@ -215,6 +216,19 @@ def test_a_class_of_the_users_own_runs_without_an_edit(planted: str, tmp_path: P
     corpus = make_corpus(tmp_path / "data", n=30, m=7, beta=12)
     options = corpus.options(influence=planted, budget=5, labels="all", output=str(tmp_path / "run"))
     assert len(nncift.select(corpus.pool, **options)) == 5
+
+
+def test_a_new_influence_is_one_file_and_one_line(
+    planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The file is written by the fixture; the line is all that the package is told."""
+    monkeypatch.setitem(registry._NAMES["influence"], "planted", f"{planted}:Planted")
+    corpus = make_corpus(tmp_path / "data", n=30, m=7, beta=12)
+    options = corpus.options(influence="planted", budget=5, labels="40%", output=str(tmp_path / "run"))
+    assert len(nncift.select(corpus.pool, **options)) == 5
+    assert any(line.startswith("| `planted` | Rows of one topic") for line in influence_markdown())
+    with pytest.raises(ConfigError, match="Did you mean 'planted'"):
+        nncift.select(corpus.pool, **options | {"influence": "plantd"})
 
 
 def test_options_reach_the_influence(planted: str, tmp_path: Path) -> None:

@@ -222,7 +222,7 @@ def test_a_new_influence_is_one_file_and_one_line(
     planted: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The file is written by the fixture; the line is all that the package is told."""
-    monkeypatch.setitem(registry._NAMES["influence"], "planted", f"{planted}:Planted")
+    monkeypatch.setitem(registry._NAMES["influence"], "planted", planted)
     corpus = make_corpus(tmp_path / "data", n=30, m=7, beta=12)
     options = corpus.options(influence="planted", budget=5, labels="40%", output=str(tmp_path / "run"))
     assert len(nncift.select(corpus.pool, **options)) == 5

@@ -64,8 +64,8 @@ class Question:
         """One whole run, with nothing computed before but the unpacked models."""
         place = self.folder / f"{teacher}-{labels}"
         models = cache_folder() / "models"
-        (place / "cache").mkdir(parents=True)
-        if models.is_dir():
+        (place / "cache").mkdir(parents=True, exist_ok=True)
+        if models.is_dir() and not (place / "cache" / "models").exists():
             (place / "cache" / "models").symlink_to(models.resolve(), target_is_directory=True)
         before = os.environ.get("NNCIFT_CACHE")
         os.environ["NNCIFT_CACHE"] = str(place / "cache")
@@ -128,7 +128,7 @@ def replays(exact: np.ndarray, teacher: str, labels: str, question: Question, se
         part = fit(known, vectors, e_pool, config=TrainingConfig(), seed=seed).factors(vectors, e_pool)
         kernel = FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset).fill().T
         guesses = baselines(known, every, generator(seed, "baselines"))
-        name = "row + column means" if traits.pairwise else "mean"
+        name = "row + column means" if traits.pairwise else "predict the mean"
         for key, predicted in (("", kernel), ("means", guesses[name].reshape(m, n))):
             with_known = np.where(labelled, exact, predicted)
             measures = dense_fidelity(exact, predicted, labelled, design_kind="block")["all"].measures
@@ -178,7 +178,8 @@ def page(question: Question, seeds: int, sizes: tuple[int, int], sources: tuple[
         exact, estimated = question.run(teacher, "all"), question.run(teacher, labels)
         costs += [cost_row(f"`{teacher}`, exact", exact), cost_row(f"`{teacher}`, NN-CIFT", estimated)]
         matrix = read_npz(exact.folder / "labels.npz")["values"]
-        measured = replays(np.nan_to_num(matrix, nan=float(np.nanmin(matrix))), teacher, labels, question, seeds)
+        assert np.isfinite(matrix).all(), "a pair has no label, or a row cannot be scored: take other rows"
+        measured = replays(matrix, teacher, labels, question, seeds)
         shared = len(set(exact.ids) & set(estimated.ids)) / len(exact)
         count = estimated.costs["stages"]["label"]
         assert count["lm_forwards"] < exact.costs["stages"]["label"]["lm_forwards"]
@@ -224,11 +225,13 @@ def main() -> None:
     parser.add_argument("--targets", type=int, default=24)
     parser.add_argument("--model", default="gemma-3-270m")
     parser.add_argument("--seeds", type=int, default=10)
+    parser.add_argument("--folder", type=Path, help="keep the runs here, and go on where an earlier call stopped")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     labels = {"delift": "15%", "less": "15%", "selectit": "80"}
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder = options.folder or Path(place)
+        folder.mkdir(parents=True, exist_ok=True)
         pool = sample(options.pool, options.rows, "pool", folder)
         target = sample(options.target, options.targets, "target", folder)
         question = Question(pool, target, options.model, folder, labels)

@@ -57,7 +57,6 @@ def _influence_cells(name: str) -> tuple[str, ...]:
     needed = {
         "a language model": traits.needs_model,
         "embeddings": traits.needs_embeddings,
-        "a target": traits.uses_target and not traits.pairwise,
     }
     return (
         name,

@@ -13,9 +13,10 @@ from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
+from nncift.embed.base import unit_rows
 from nncift.embed.cache import missing_texts
 from nncift.embed.precomputed import Precomputed
-from nncift.influence.base import Asked, Calls
+from nncift.influence.base import Asked, Calls, calls_of
 from nncift.ledger import Ledger
 from nncift.pipeline.filling import kernel_bytes, refuse_if_too_large
 from nncift.pipeline.inputs import describe_rejected
@@ -45,6 +46,7 @@ class Plan:
         lm_backwards: sequences that go backward.
         exact_lm_forwards: forward passes that labelling every pair would take.
         exact_lm_backwards: backward passes that it would take.
+        phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
         kernel_bytes: memory of the kernels.
         seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
@@ -59,6 +61,7 @@ class Plan:
     lm_backwards: int
     exact_lm_forwards: int
     exact_lm_backwards: int
+    phase_lm_forwards: int
     encoder_calls: int
     kernel_bytes: int
     seconds: dict[str, float]
@@ -82,6 +85,8 @@ class Plan:
                 f"Language-model calls: {calls_text(now)}; every pair would take {calls_text(exact)} "
                 f"({work(now) / work(exact):.2%})."
             )
+        if self.phase_lm_forwards:
+            lines.append(f"Phases: {self.phase_lm_forwards:,} more calls, on the chosen rows.")
         lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {self.kernel_bytes / 1e6:,.1f} MB.")
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
         lines.append(f"Time: about {_time(sum(self.seconds.values()))}" + (f" ({parts})." if parts else "."))
@@ -121,6 +126,9 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         calls.backwards,
         exact.forwards,
         exact.backwards,
+        0
+        if setup.difficulty is None
+        else calls_of(setup.difficulty, Asked(0, setup.budget, setup.budget, setup.budget)).forwards,
         encoder_calls,
         kernel_bytes(setup.axes),
         {stage: round(value, 1) for stage, value in seconds.items()},
@@ -145,8 +153,7 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
 
 def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
     """Seconds for an influence that pays by the row: the whole of it, training included, on a few rows, scaled up by calls."""
-    embeddings = models.embed(Work()) if setup.influence.traits.needs_embeddings else None
-    whole = models.context(embeddings, Ledger())
+    whole = models.context(None, Ledger())
     rng = generator(setup.config.seed, "plan")
     rows, columns = (_some(asked, count, rng) for asked, count in ((whole.asked_targets, 8), (whole.asked_pool, 24)))
     with tempfile.TemporaryDirectory() as folder:
@@ -158,8 +165,8 @@ def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
             asked_pool=np.arange(len(columns)),
             folder=Path(folder),
             reporter=Silent(),
-            target_embeddings=None if whole.target_embeddings is None else whole.target_embeddings[rows],
-            pool_embeddings=None if whole.pool_embeddings is None else whole.pool_embeddings[columns],
+            target_embeddings=unit_rows(rng.standard_normal((len(rows), 384))),  # none is read for its meaning here
+            pool_embeddings=unit_rows(rng.standard_normal((len(columns), 384))),
         )
         m = len(rows) if setup.influence.traits.pairwise else 1
         i, j = np.tile(np.arange(m), len(columns)), np.repeat(np.arange(len(columns)), m)

@@ -96,8 +96,8 @@ def summary_lines(picked: Selection) -> list[str]:
         spent = Calls(total["lm_forwards"], total["lm_backwards"])
         whole = Calls(exact["lm_forwards"], exact["lm_backwards"])
         lines.append(
-            f"Language-model calls: {calls_text(spent)}; every pair would have taken {calls_text(whole)} "
-            f"({exact['share']:.1%})."
+            f"Language-model calls: {calls_text(spent)}; every pair would have taken {calls_text(whole)}, "
+            f"and the labels are worth {exact['share']:.1%} of that."
         )
     seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
     lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")

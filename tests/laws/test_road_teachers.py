@@ -11,13 +11,18 @@ import numpy as np
 import pytest
 
 import nncift
+import nncift.pipeline
 from nncift.config import SelectConfig
-from nncift.errors import ConfigError
+from nncift.data.files import load_pool
+from nncift.errors import ConfigError, DataError
+from nncift.estimator.design import parse_labels
+from nncift.pipeline.inputs import make_axes
 from nncift.pipeline.phases import in_phases
-from nncift.pipeline.setup import prepare
+from nncift.pipeline.setup import draw_pairs, prepare
 from nncift.plan import plan
 from nncift.progress import Silent
 from toy_road import Corpus, make_corpus, save_model, share_of_beta
+from toys import toy_tokenizer
 
 TEACHERS = '''
 """Teachers of a test that note what they were asked."""
@@ -146,7 +151,8 @@ def test_rows_that_cannot_be_scored_are_never_picked(teachers: str, corpus: Corp
     options = corpus.options(influence=f"{teachers}:ByRow", option=("silent=beta",), model=model, budget=60)
     picked = nncift.select(corpus.pool, **options, labels="all", output=str(tmp_path / "run"))
     assert len(picked) == 80 - 32 and share_of_beta([row.text for row in picked.examples]) == 0
-    assert "32 rows cannot be scored" in picked.notes["barred"]
+    assert "32 of 80 pool rows cannot be scored" in picked.notes["barred"]
+    assert "48 of the 60 rows asked for" in picked.notes["budget"]
     facts = json.loads((tmp_path / "run" / "stages.json").read_text())["label"]["facts"]
     assert len(facts["barred"]) == 32
     again = nncift.select(corpus.pool, **options | {"budget": 5}, labels="all", output=str(tmp_path / "run"))
@@ -220,7 +226,8 @@ def test_phases_by_a_model(corpus: Corpus, model: str, tmp_path: Path) -> None:
     [
         ({"phases": 1}, "--phases is 1; it must be 2 or more"),
         ({"phases": 6}, "--phases 6 is more than the 5 rows"),
-        ({"phases": 2, "difficulty": "similarity"}, "does not score a row by itself"),
+        ({"phases": 2, "difficulty": "similarity"}, "does not say how hard a row is"),
+        ({"phases": 2, "difficulty": "ifd", "model": "x"}, "--difficulty ifd does not say how hard"),
         ({"phases": 2, "difficulty": "perplexity"}, "--difficulty perplexity needs a language model"),
         ({"phases": 2, "difficulty": "lenght"}, "Did you mean 'length'"),
     ],
@@ -261,3 +268,123 @@ def test_costs_are_whole(teachers: str, corpus: Corpus, model: str, tmp_path: Pa
     assert costs["total"]["flops"] == sum(stage["flops"] for stage in costs["stages"].values())
     assert costs["estimator"]["weights"] == (2 * 8 + 1) * 100 + 100 + 100 + 1
     assert costs["estimator"]["share"] == costs["estimator"]["weights"] / costs["estimator"]["lm_weights"]
+
+
+def _one_letter_rows(folder: Path) -> Path:
+    """60 rows, every third with an answer of one letter and no prompt: nothing stands in front of it."""
+    rows = [
+        {"id": f"r{k:02d}", "text": "y"} if k % 3 == 0 else {"id": f"r{k:02d}", "text": f"say {k} {k * k}"}
+        for k in range(60)
+    ]
+    path = folder / "letters.jsonl"
+    path.write_text("".join(json.dumps(row) + "\n" for row in rows), encoding="utf-8")
+    np.save(folder / "letters.npy", np.random.default_rng(0).standard_normal((60, 8)))
+    return path
+
+
+@pytest.fixture
+def bare(tmp_path: Path) -> str:
+    """A model whose tokenizer puts no beginning-of-sequence token in front."""
+    folder = save_model(tmp_path / "bare")
+    toy_tokenizer(bos=False).save_pretrained(folder)
+    return str(folder)
+
+
+@pytest.mark.parametrize("name", ["ifd", "perplexity", "less", "gradsim", "lossval"])
+@pytest.mark.parametrize("labels", ["all", "24"])
+def test_what_a_teacher_cannot_score_is_never_picked_labelled_or_not(
+    bare: str, tmp_path: Path, name: str, labels: str
+) -> None:
+    pool = _one_letter_rows(tmp_path)
+    target = tmp_path / "t.jsonl"
+    target.write_text("".join(json.dumps({"id": f"t{k}", "text": f"ask {k}"}) + "\n" for k in range(5)))
+    np.save(tmp_path / "t.npy", np.random.default_rng(1).standard_normal((5, 8)))
+    option = {"less": ("epochs=1",), "lossval": ("epochs=1",)}.get(name, ())
+    picked = nncift.select(
+        pool, target=target, influence=name, model=bare, labels=labels, budget=40, dtype="float32", option=option,
+        embedder=f"{tmp_path}/letters.npy,{tmp_path}/t.npy", output=str(tmp_path / "run"),
+    )  # fmt: skip
+    assert len(picked) == 40 and "y" not in [row["text"] for row in picked.rows]
+    assert "20 of 60 pool rows cannot be scored" in picked.notes["barred"]
+
+
+def test_a_pool_that_is_its_own_target_may_hold_rows_that_nothing_helps(bare: str, tmp_path: Path) -> None:
+    pool = _one_letter_rows(tmp_path)
+    options = {"model": bare, "labels": "all", "budget": 40, "dtype": "float32", "output": str(tmp_path / "run")}
+    picked = nncift.select(pool, influence="gradsim", **options)
+    assert len(picked) == 40 and "y" not in [row["text"] for row in picked.rows]
+    with pytest.raises(DataError, match="target row 'r00' has no gradient"):
+        nncift.select(pool, target=pool, influence="less", **options)
+
+
+def test_an_existing_row_that_cannot_be_scored_takes_nothing_away(
+    teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    odd = tmp_path / "odd.jsonl"
+    first = json.loads(corpus.pool.read_text().splitlines()[0])
+    best = nncift.select(corpus.pool, **corpus.options(influence=f"{teachers}:ByRow", model=model, labels="all", budget=5,
+                                                       output=str(tmp_path / "a")))  # fmt: skip
+    odd.write_text(json.dumps({"id": best.ids[0], "prompt": "gamma q", "completion": first["completion"]}) + "\n")
+    vectors = f"{corpus.embeddings.rpartition(',')[0]},{tmp_path}/odd.npy"
+    np.save(tmp_path / "odd.npy", np.ones((1, 8)))
+    options = {"model": model, "labels": "all", "budget": 5, "existing": str(odd), "embedder": vectors}
+    options |= {"target": str(corpus.target), "influence": f"{teachers}:ByRow", "option": ("silent=gamma",)}
+    with_it = nncift.select(corpus.pool, output=str(tmp_path / "b"), **options)
+    without = nncift.select(corpus.pool, output=str(tmp_path / "c"), nu=0.0, **options)
+    assert (
+        with_it.gains[0] == without.gains[0] and best.ids[0] in with_it.ids
+    )  # the same id on another row bars nothing
+
+
+def test_a_column_that_a_teacher_reads_is_part_of_the_question(tmp_path: Path) -> None:
+    def labelled(sources: str, output: str) -> bytes:
+        pool = tmp_path / "pool.jsonl"
+        rows = [{"id": f"r{k}", "text": f"row {k}", "src": sources[k % len(sources)]} for k in range(12)]
+        pool.write_text("".join(json.dumps(row) + "\n" for row in rows))
+        nncift.label(pool, influence="balanced-random", option=("by=src",), output=tmp_path / output)
+        return (tmp_path / output).read_bytes()
+
+    assert labelled("ab", "one.npz") != labelled("aaab", "one.npz")
+    assert labelled("aaab", "one.npz") == labelled("aaab", "two.npz")
+
+
+def test_blocks_for_two_kinds_of_rows_share_their_candidates() -> None:
+    rows = load_pool([{"id": f"p{k:03d}", "text": f"row {k}"} for k in range(200)]).by_id()
+    target = load_pool([{"id": f"t{k}", "text": f"goal {k}"} for k in range(20)]).by_id()
+    axes = make_axes(rows, target, None, pairwise=True, uses_target=True, cover_pool=True, max_targets=99, seed=0)
+    i, j = draw_pairs(parse_labels("5%"), axes, 0, priced="row")
+    helped, columns = np.unique(i), np.unique(j)
+    assert len(i) >= 0.05 * 220 * 200 and len(np.unique(j.astype(int) * 220 + i)) == len(i)
+    assert len(columns) <= 60 and set(helped[helped >= 20] - 20) <= set(columns)
+    assert not ((i >= 20) & (i - 20 == j)).any()  # a row does not explain itself
+
+
+def test_progress_reaches_its_end(teachers: str, corpus: Corpus, model: str, tmp_path: Path) -> None:
+    counted: dict[str, list[int]] = {}
+
+    class Counting(Silent):
+        def begin(self, stage: str, total: int, unit: str) -> None:
+            self.stage = stage
+            counted[stage] = [total, 0]
+
+        def advance(self, count: int) -> None:
+            counted[self.stage][1] += count
+
+    for name in (f"{teachers}:ByRow", "perplexity", "delift"):
+        config = corpus.options(influence=name, model=model, labels="60", budget=5, output=str(tmp_path / name[-5:]))
+        nncift.pipeline.select(SelectConfig.of({"pool": str(corpus.pool), **config}), Counting())
+        assert counted["label"][0] == counted["label"][1] > 0
+
+
+def test_phases_follow_their_seed_and_are_in_the_plan(corpus: Corpus, model: str) -> None:
+    options = {"pool": str(corpus.pool), "influence": "similarity", "budget": 6, "phases": 2, "output": "unused"}
+    planned = plan(SelectConfig.of(corpus.options(model=model, **options)), Silent())
+    assert planned.phase_lm_forwards == 6 and any("Phases: 6 more calls" in line for line in planned.lines())
+
+
+def test_what_an_earlier_run_kept_is_said(corpus: Corpus, model: str, tmp_path: Path) -> None:
+    options = corpus.options(influence="gradsim", model=model, labels="all", budget=5, dtype="float32")
+    first = nncift.select(corpus.pool, output=str(tmp_path / "one"), **options)
+    again = nncift.select(corpus.pool, output=str(tmp_path / "two"), **options)
+    assert "reused" not in first.notes and "100% of the language-model calls" in again.notes["reused"]
+    assert again.costs["exact"]["share"] == first.costs["exact"]["share"] == 1 and again.ids == first.ids

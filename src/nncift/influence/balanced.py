@@ -36,7 +36,7 @@ class BalancedRandom:
     """
 
     traits: ClassVar[Traits] = Traits(
-        name="balanced-random", pairwise=False, objective="top-mean", free=True, seeded=True
+        name="balanced-random", pairwise=False, objective="top-mean", free=True, seeded=True, reads_columns=True
     )
 
     by: str = "task"

@@ -39,6 +39,8 @@ class Traits:
         gradients: whether it differentiates the language model, or only runs it.
         free: whether exact values cost nothing beyond the embeddings, so that estimating them cannot pay.
         seeded: whether its values depend on the seed of the run.
+        reads_columns: whether its values depend on columns of a row beside its conversation.
+        harder: whether a higher score of a row means that it is harder to learn, so that phases can be told by it.
         priced: `pair` where every pair costs a call; `row` where every row and every column that is asked about costs one
             and pairs between them cost nothing, so that labels are drawn as a block.
     """
@@ -53,6 +55,8 @@ class Traits:
     gradients: bool = False
     free: bool = False
     seeded: bool = False
+    reads_columns: bool = False
+    harder: bool = False
     priced: Literal["pair", "row"] = "pair"
 
 
@@ -115,6 +119,10 @@ class Context:
     target_embeddings: Float[ndarray, "m d"] | None = None
     pool_embeddings: Float[ndarray, "n d"] | None = None
     reporter: Reporter = field(default_factory=Silent)
+
+    def is_candidate(self, target: int) -> bool:
+        """Whether a target row is a pool row that is to be covered, and not one of a target of the user's own."""
+        return any(self.targets[target] is row for row in self.pool)
 
     @property
     def lm(self) -> LanguageModel:
@@ -203,6 +211,15 @@ class ModelInfluence(Influence, Protocol):
 
     def calls(self, asked: Asked) -> Calls:
         """Language-model calls for a question, warm-up training included; hooks count exactly as many."""
+        ...
+
+
+@runtime_checkable
+class Exacting(Influence, Protocol):
+    """An influence function that cannot score every row, and can tell which from tokens alone."""
+
+    def unscorable(self, context: Context) -> list[int]:
+        """Positions of all pool rows, asked about or not, that it would give minus infinity."""
         ...
 
 

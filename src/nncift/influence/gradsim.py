@@ -13,6 +13,7 @@ from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
 from nncift.influence.gradient_features import Extraction
 from nncift.influence.matching import match
+from nncift.lm.tokens import untrainable
 from nncift.tuning.features import Kept
 from nncift.tuning.lora import attach, detach
 from nncift.tuning.warmup import model_key
@@ -51,6 +52,10 @@ class GradientSimilarity:
         """One forward and one backward per row asked about."""
         rows = asked.candidates + asked.targets
         return Calls(rows, rows)
+
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows without a token to learn from."""
+        return untrainable(context.lm, choose_wording(context.lm.tokenizer, self.wording), context.pool)
 
     def start(self, context: Context) -> Direct:
         """Takes all gradients, or finds them in the folder."""

@@ -53,6 +53,11 @@ class InstructionFollowingDifficulty:
         """Two forwards per row."""
         return Calls(2 * asked.candidates)
 
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows without an answer token to score in both passes."""
+        lm, wording = context.lm, choose_wording(context.lm.tokenizer, self.wording)
+        return [k for k, row in enumerate(context.pool) if _both(lm, wording, row) is None]
+
     def start(self, context: Context) -> RowSession:
         """Chooses the wording."""
         lm = context.lm

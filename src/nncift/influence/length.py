@@ -27,7 +27,7 @@ class Length:
     *Reference*: Zhao et al., Long Is More for Alignment, 2024 (arXiv 2402.04833).
     """
 
-    traits: ClassVar[Traits] = Traits(name="length", pairwise=False, objective="top-mean", free=True)
+    traits: ClassVar[Traits] = Traits(name="length", pairwise=False, objective="top-mean", free=True, harder=True)
 
     unit: Literal["words", "characters"] = "words"
     of: Literal["response", "row"] = "response"

@@ -14,8 +14,8 @@ from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.errors import ConfigError, DataError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
 from nncift.influence.gradient_features import Extraction
-from nncift.influence.matching import Aggregate, match
-from nncift.lm.tokens import Query, tokenize_row
+from nncift.influence.matching import Aggregate, match, refuse_targets
+from nncift.lm.tokens import Query, tokenize_row, untrainable
 from nncift.seeds import generator
 from nncift.tuning.adam import Direction
 from nncift.tuning.features import Kept
@@ -48,7 +48,8 @@ class Less:
         direction: `corrected` is Adam's step; `reference` leaves bias correction out and has ε inside the root, as the
             authors' code does.
         aggregate: `mean_of_cos` is y as above; `cos_of_mean` scales a target's gradients so that the mean of y over a task
-            is the cosine with the task's mean gradient (tasks by the column `task`, else all targets are one).
+            is the cosine with the task's mean gradient (tasks by the column `task`, else all targets are one; the mean is
+            over the targets that are asked about).
         store: how features are kept, `float16` or `int8`.
         wording: `plain` trains on prompt, line break, response; `chat` on the model's chat template; `auto` has the choice.
 
@@ -59,7 +60,7 @@ class Less:
 
     traits: ClassVar[Traits] = Traits(
         name="less", pairwise=True, objective="top-max", needs_model=True, uses_target=True, gradients=True, seeded=True,
-        priced="row",
+        reads_columns=True, priced="row",
     )  # fmt: skip
 
     share: float = 0.05
@@ -79,10 +80,15 @@ class Less:
         rows = self.epochs * (self._sampled(asked.pool) + asked.candidates + asked.targets)
         return Calls(rows, rows)
 
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows without a token to learn from."""
+        return untrainable(context.lm, choose_wording(context.lm.tokenizer, self.wording), context.pool)
+
     def start(self, context: Context) -> Direct:
         """Trains the adapter and takes all gradients, or finds them in the folder."""
         self._check()
         wording = choose_wording(context.lm.tokenizer, self.wording)
+        refuse_targets(context, untrainable(context.lm, wording, context.targets))  # before training is paid for
         rows = self._sample(context, wording)
         recipe = Recipe(
             epochs=self.epochs, rank=self.rank, alpha=self.alpha, learning_rate=self.learning_rate, batch=self.batch
@@ -117,6 +123,8 @@ class Less:
             if len(found) == wanted:
                 break
             query = tokenize_row(context.lm.tokenizer, wording, by_id[k], limit=context.lm.max_length)
+            if by_id[k].id in found:  # an existing row may bear the id of a pool row
+                continue
             if query is not None and scored_tokens(query):
                 found[by_id[k].id] = query
         if not found:

@@ -14,7 +14,7 @@ from nncift.data.wording import WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Progress, Traits
 from nncift.influence.reweighting import Schedule, learn_weights
-from nncift.lm.tokens import Query, tokenize_row
+from nncift.lm.tokens import Query, tokenize_row, untrainable
 from nncift.tuning.losses import scored_tokens
 from nncift.tuning.warmup import model_key
 
@@ -88,6 +88,10 @@ class LossVal:
     def calls(self, asked: Asked) -> Calls:
         """A forward and a backward per row and epoch."""
         return Calls(self.epochs * asked.candidates, self.epochs * asked.candidates)
+
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows without a token to learn from."""
+        return untrainable(context.lm, choose_wording(context.lm.tokenizer, self.wording), context.pool)
 
     def start(self, context: Context) -> Direct:
         """Trains on the rows that will be asked about, or goes on where an earlier run stopped."""

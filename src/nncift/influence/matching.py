@@ -49,17 +49,18 @@ def match(
     cut: dict[str, str] = {}
     pool = tokenize_rows(context, wording, context.pool, context.asked_pool, cut)
     targets = tokenize_rows(context, wording, context.targets, context.asked_targets, cut)
-    _refuse(context.targets, set(context.asked_targets.tolist()) - set(targets.positions.tolist()))
+    refuse_targets(context, set(context.asked_targets.tolist()) - set(targets.positions.tolist()))
     context.reporter.begin("gradients", len(weights) * (len(pool) + len(targets)), "rows")
     of_pool, of_targets = extraction.features(pool, adam=adam), extraction.features(targets)
     context.reporter.end(
         f"gradients of {len(pool):,} pool rows and {len(targets):,} targets at {len(weights)} checkpoints"
     )
-    _refuse(context.targets, targets.positions[~of_targets.directed()].tolist())
+    refuse_targets(context, targets.positions[~of_targets.directed()].tolist())
     pool_row = _places(len(context.pool), pool.positions)
     pool_row[pool.positions[~of_pool.directed()]] = -1
     factors = factors_of(of_targets, [context.targets[k] for k in targets.positions], aggregate)
     target_row = _places(len(context.targets), targets.positions)
+    target_row[targets.positions[~of_targets.directed()]] = -1
     return Direct(Matching(of_pool, of_targets, weights, factors, pool_row, target_row).label, cut)
 
 
@@ -73,7 +74,7 @@ class Matching:
         weights: [t] of the checkpoints.
         factors: [t, rows of `targets`]: what a target's unit vectors are multiplied by.
         pool_row: [n] where in `pool` each pool row is, -1 where it cannot be scored.
-        target_row: [m] where in `targets` each target is, -1 where it was not asked about.
+        target_row: [m] where in `targets` each target is, -1 where nothing helps it.
     """
 
     pool: FeatureStore
@@ -84,9 +85,10 @@ class Matching:
     target_row: Int[ndarray, " m"]
 
     def label(self, i: Int[ndarray, " L"], j: Int[ndarray, " L"], on_progress: Progress) -> Float[ndarray, " L"]:
-        """y = Σ_t weight_t · factor_t,i · ⟨unit_t(j), unit_t(i)⟩, float32; minus infinity where j cannot be scored."""
-        y = np.full(len(i), -np.inf)
+        """y = Σ_t weight_t · factor_t,i · ⟨unit_t(j), unit_t(i)⟩, float32; minus infinity where j cannot be scored, 0 where
+        nothing helps i."""
         rows, columns = self.target_row[i], self.pool_row[j]
+        y = np.where(columns < 0, -np.inf, 0.0)
         for top in range(0, self.targets.shape[1], _TILE):
             for left in range(0, self.pool.shape[1], _TILE):
                 here = (rows // _TILE == top // _TILE) & (columns >= 0) & (columns // _TILE == left // _TILE)
@@ -128,8 +130,13 @@ def factors_of(store: FeatureStore, rows: Sequence[Example], aggregate: Aggregat
     return factors
 
 
-def _refuse(targets: Sequence[Example], positions: Iterable[int]) -> None:
-    for row in sorted(targets[position].id for position in positions):
+def refuse_targets(context: Context, positions: Iterable[int]) -> None:
+    """Refuses a target of the user's own that nothing could help; a pool row that is to be covered just stays uncovered.
+
+    Raises:
+        DataError: it names the first of them.
+    """
+    for row in sorted(context.targets[position].id for position in positions if not context.is_candidate(position)):
         raise DataError(
             f"target row {row!r} has no gradient: its response has no token that is predicted, or the gradient is zero or not "
             "finite. Remove the row, or try `--dtype float32`."

@@ -15,7 +15,7 @@ from nncift.data.wording import choose_wording
 from nncift.influence.base import Asked, Calls, Context, Progress, Traits
 from nncift.influence.pointwise import Cuts, RowSession, behind_first, mean_loss
 from nncift.lm.score import score_responses
-from nncift.lm.tokens import tokenize_row
+from nncift.lm.tokens import tokenize_row, untrainable
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +46,17 @@ class Perplexity:
     def traits(self) -> Traits:
         """The rule of selection depends on the band."""
         objective = "middle" if self.band == "mid" else "top-mean"
-        return Traits(name="perplexity", pairwise=False, objective=objective, needs_model=True)
+        return Traits(
+            name="perplexity", pairwise=False, objective=objective, needs_model=True, harder=self.band != "low"
+        )
 
     def calls(self, asked: Asked) -> Calls:
         """One forward per row."""
         return Calls(asked.candidates)
+
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows without a response token to score."""
+        return untrainable(context.lm, choose_wording(context.lm.tokenizer, self.wording), context.pool)
 
     def start(self, context: Context) -> RowSession:
         """Chooses the wording."""

@@ -79,9 +79,9 @@ class RdsSession:
         """
         rows = [self.context.targets[int(i)] for i in targets]
         features, usable, cut = self._features(rows, on_progress)
-        if not usable.all():
-            row = rows[int(np.argmin(usable))]
-            raise DataError(f"row {row.id!r}: its response has no token under this tokenizer. Remove the row.")
+        for i, row, has_token in zip(targets, rows, usable, strict=True):
+            if not has_token and not self.context.is_candidate(int(i)):  # a pool row to be covered just stays uncovered
+                raise DataError(f"row {row.id!r}: its response has no token under this tokenizer. Remove the row.")
         self._note(rows, cut)
         return {"targets": targets, "features": features}
 

@@ -17,6 +17,7 @@ from nncift.influence.pointwise import Cuts, RowSession
 from nncift.influence.rating import PROMPTS, Rating, ask_for_rating
 from nncift.lm.choices import score_choices
 from nncift.lm.model import LanguageModel
+from nncift.lm.tokens import text_ids
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +71,12 @@ class SelectIT:
     def calls(self, asked: Asked) -> Calls:
         """Forwards of one model, one per row and prompt; with several models each makes as many."""
         return Calls(asked.candidates * self.prompts)
+
+    def unscorable(self, context: Context) -> list[int]:
+        """Rows whose response has no token for one of the models."""
+        tokenizers = [lm.tokenizer for lm in context.lms]
+        responses = [row.response for row in context.pool]
+        return [k for k, text in enumerate(responses) if not all(text_ids(t, text, special=False) for t in tokenizers)]
 
     def start(self, context: Context) -> RowSession:
         """Words the question for every model and finds its grades' tokens."""

@@ -104,6 +104,13 @@ def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) 
     return Query((*bos, *query.ids), query.response, query.truncated)
 
 
+def untrainable(lm: Any, wording: Wording, rows: Sequence[Example]) -> list[int]:
+    """Positions of rows in which no token is predicted from one before it: the response has none, or only one and nothing
+    stands in front of it."""
+    queries = (tokenize_row(lm.tokenizer, wording, row, limit=lm.max_length) for row in rows)
+    return [k for k, query in enumerate(queries) if query is None or len(query) < 2]
+
+
 def join(prefix: Sequence[int], query: Query) -> tuple[tuple[int, ...], Query]:
     """A prefix and a query that can be scored apart: an empty prompt borrows the prefix's last token, because the first
     response token is predicted from the token before it."""

@@ -118,11 +118,15 @@ def from_session(axes: Axes, session: Session, reporter: Reporter) -> Filled:
 
 
 def bar(filled: Filled, barred: Int[ndarray, " b"]) -> None:
-    """Writes over the entries of candidates that must not be picked what is worth nothing: the lowest of each row."""
+    """Writes over the entries of candidates that cannot be scored what is worth nothing: the lowest of each row."""
+    n = len(filled.target)
+    own, known = barred[barred < n], barred[barred >= n] - n
     for kernel in (filled.target, filled.pool):
-        if kernel is not None and len(barred):
-            kernel[barred] = np.inf
-            kernel[barred] = kernel.min(axis=0)
+        if kernel is not None and len(own):
+            kernel[own] = np.inf
+            kernel[own] = kernel.min(axis=0)
+    if filled.existing is not None and len(known):
+        filled.existing[known] = filled.target.min(axis=0)
 
 
 def kernels(filled: Filled, axes: Axes) -> Kernels:

@@ -89,7 +89,7 @@ class Journal:
         parts = {**self.heads, **self.blocks}
         return sum(_length(cut) for name, cut in parts.items() if self._read(name) is not None)
 
-    def note_start(self, ledger: Ledger, clock: Clock, silent: dict[str, str], lm_weights: int) -> None:
+    def note_start(self, ledger: Ledger, clock: Clock, silent: dict[int, str], lm_weights: int) -> None:
         """Writes what it cost to start, for example to train; where it was interrupted before, both times count."""
         note = {"costs": ledger.record(), "truncated": {}, "barred": silent} | clock.spent()
         note["lm_weights"] = lm_weights
@@ -104,16 +104,24 @@ class Journal:
     def fill(self, name: str, session: Session, ledger: Ledger, reporter: Reporter) -> None:
         """Computes one part and writes it, with what it cost."""
         before, clock = ledger.record(), Clock()
-        barred: dict[str, str] = {}
+        barred: dict[int, str] = {}
         if name in self.heads:
-            arrays = session.prepare(self.targets[self.heads[name]], on_progress=reporter.advance)
+            targets = self.targets[self.heads[name]]
+            told = 0
+
+            def tell(count: int) -> None:
+                nonlocal told
+                told += count
+                reporter.advance(count)
+
+            arrays = session.prepare(targets, on_progress=tell)
+            reporter.advance(len(targets) - told)  # nothing to prepare is quickly told
         else:
             i, j = (axis[self.blocks[name]] for axis in self.labelling.pairs)
             y = session.label(i, j, self._prepared(), on_progress=reporter.advance)
             self._refuse_nonfinite(y, i, j)
             arrays = {"y": y}
-            columns = self.labelling.axes.columns
-            barred = {columns[int(row)].id: "the influence cannot score it" for row in np.unique(j[np.isneginf(y)])}
+            barred = {int(row): "the influence cannot score it" for row in np.unique(j[np.isneginf(y)])}
         spent = {key: value - before[key] for key, value in ledger.record().items()}
         cut = {row: what for row, what in session.truncated().items() if row not in self.told}
         self.told |= cut.keys()
@@ -123,7 +131,7 @@ class Journal:
         """All labels in the order of the pairs; costs and truncations go to the stage."""
         values = []
         truncated: dict[str, str] = {}
-        barred: dict[str, str] = {}
+        barred: dict[int, str] = {}
         for name in (_START, *self.heads, *self.blocks):
             arrays = self._read(name)
             if arrays is None:
@@ -133,7 +141,7 @@ class Journal:
             for kind in ("seconds", "cpu_seconds"):
                 done.times[kind] = done.times.get(kind, 0.0) + note[kind]
             truncated |= note["truncated"]
-            barred |= note["barred"]
+            barred |= {int(row): why for row, why in note["barred"].items()}
             if name == _START:
                 done.facts["lm_weights"] = note["lm_weights"]
             if name in self.blocks:
@@ -143,8 +151,12 @@ class Journal:
             done.facts["truncated"] = dict(sorted(truncated.items()))
             done.note("truncated", f"{len(truncated)} rows lost text to the context limit; stages.json lists them")
         if barred:
-            done.facts["barred"] = dict(sorted(barred.items()))
-            done.note("barred", f"{len(barred)} rows cannot be scored and are never picked; stages.json lists them")
+            axes = self.labelling.axes
+            done.facts["barred"] = {str(k): {"id": axes.columns[k].id, "why": why} for k, why in sorted(barred.items())}
+            count = sum(k < axes.n for k in barred)
+            done.note(
+                "barred", f"{count} of {axes.n} pool rows cannot be scored and are never picked; stages.json lists them"
+            )
         return np.concatenate(values)
 
     def _prepared(self) -> dict[str, ndarray]:

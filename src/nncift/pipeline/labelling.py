@@ -13,7 +13,7 @@ from numpy import ndarray
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.errors import RunError
-from nncift.influence.base import Context
+from nncift.influence.base import Context, Exacting, Influence
 from nncift.ledger import Ledger
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.journal import Journal, Labelling
@@ -37,8 +37,8 @@ def label_stage(
             clock = Clock()
             session = labelling.influence.start(ready)
             weights = sum(lm.weights for lm in ready.lms)
-            journal.note_start(ledger, clock, silent_rows(ready), weights)
-            reporter.begin("label", len(labelling.pairs[0]) + len(journal.targets), "calls")
+            journal.note_start(ledger, clock, unscorable_rows(labelling.influence, ready), weights)
+            reporter.begin("label", len(labelling.pairs[0]) + len(journal.targets), "scores")
             reporter.advance(journal.done_already())
             for part in missing:
                 journal.fill(part, session, ledger, reporter)
@@ -51,13 +51,16 @@ def label_stage(
     return work
 
 
-def silent_rows(context: Context) -> dict[str, str]:
-    """Ids of candidates whose response has no token for the language model: there is nothing to train on in them."""
+def unscorable_rows(influence: Influence, context: Context) -> dict[int, str]:
+    """Positions of candidates that cannot be scored, labelled or not: the influence says so, or the response has no token
+    for the language model."""
+    if isinstance(influence, Exacting):
+        return dict.fromkeys(influence.unscorable(context), "no token to score")
     if not context.lms:
         return {}
     responses = [row.response for row in context.pool]
     ids = context.lms[0].tokenizer(responses, add_special_tokens=False, verbose=False)["input_ids"]
-    return {row.id: "its response has no token" for row, tokens in zip(context.pool, ids, strict=True) if not tokens}
+    return {k: "its response has no token" for k, tokens in enumerate(ids) if not tokens}
 
 
 def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray) -> None:

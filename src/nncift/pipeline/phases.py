@@ -19,7 +19,7 @@ def choose_difficulty(config: LabelConfig | SelectConfig, budget: int) -> Influe
     """The score that phases are told by, None where none are wanted.
 
     Raises:
-        ConfigError: it looks at pairs or embeddings, needs a model that is not there, or there are more phases than rows.
+        ConfigError: it does not measure difficulty, needs a model that is not there, or there are more phases than rows.
     """
     if not isinstance(config, SelectConfig) or not config.phases:
         return None
@@ -28,10 +28,8 @@ def choose_difficulty(config: LabelConfig | SelectConfig, budget: int) -> Influe
         name = "perplexity" if config.model else "length"
     difficulty: Influence = registry.load("influence", name)()
     traits = difficulty.traits
-    if traits.pairwise or traits.uses_target or traits.needs_embeddings:
-        raise ConfigError(
-            f"--difficulty {name} does not score a row by itself. Use perplexity, ifd, selectit or length."
-        )
+    if not traits.harder or traits.pairwise or traits.uses_target or traits.needs_embeddings:
+        raise ConfigError(f"--difficulty {name} does not say how hard a row is. Use perplexity or length.")
     if traits.needs_model and not config.model:
         raise ConfigError(f"--difficulty {name} needs a language model: add --model, or use --difficulty length.")
     if config.phases > budget:
@@ -56,6 +54,7 @@ def phases_of(difficulty: Influence, context: Context, rows: Sequence[Example], 
     zeros = np.zeros_like(every)
     prepared = session.prepare(zeros[:1], on_progress=lambda done: None)
     score = session.label(zeros, every, prepared, on_progress=lambda done: None)
+    score = np.where(np.isneginf(score), np.inf, score)  # what cannot be scored comes last
     phase = dict(zip((row.id for row in context.pool), in_phases(score, count), strict=True))
     return np.array([phase[row.id] for row in rows], dtype=np.int64)
 

@@ -64,17 +64,17 @@ def make_ranker(
         embeddings: gives the vectors of both axes.
         labels: exact influences, None for a free teacher.
         estimator: None where every influence is exact.
-        barred: positions of candidates that are never picked.
+        barred: positions of columns that cannot be scored: pool rows among them are never picked.
     """
     axes, influence = models.setup.axes, models.setup.influence
-    barred = barred[barred < axes.n]
+    everywhere, barred = barred, barred[barred < axes.n]
     if len(barred) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
 
     @cache
     def filled() -> filling.Filled:
         every = fill()
-        filling.bar(every, barred)
+        filling.bar(every, everywhere)
         return every
 
     def fill() -> filling.Filled:

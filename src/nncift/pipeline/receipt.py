@@ -15,6 +15,8 @@ from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
 from nncift.selection import Picks, source_positions
 
+_WORTH_SAYING = 0.02  # share of calls not made
+
 
 def input_notes(setup: Setup) -> dict[str, str]:
     """What there is to say about the rows before anything is computed."""
@@ -119,12 +121,29 @@ def calls_text(calls: Calls) -> str:
 
 
 def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | None:
-    """Language-model calls of exact influences for every pair, and the share of them that was spent."""
+    """Language-model calls of exact influences for every pair, and the share of them that the labels of this run are worth,
+    whether it made them or an earlier run did."""
     if not setup.influence.traits.needs_model or "label" not in stages:
         return None
-    exact, spent = setup.calls(setup.all_asked), stages["label"].costs
-    calls = Calls(int(spent["lm_forwards"]), int(spent["lm_backwards"]))
-    return {"lm_forwards": exact.forwards, "lm_backwards": exact.backwards, "share": work(calls) / work(exact)}
+    exact, asked, spent = setup.calls(setup.all_asked), setup.calls(setup.asked), stages["label"].costs
+    made = Calls(int(spent["lm_forwards"]), int(spent["lm_backwards"]))
+    return {
+        "lm_forwards": exact.forwards,
+        "lm_backwards": exact.backwards,
+        "share": work(asked) / work(exact),
+        "not_made": max(0, 1 - work(made) / work(asked)),
+    }
+
+
+def reuse_note(costs: dict[str, Any]) -> dict[str, str]:
+    """What there is to say where much of the work was found done."""
+    share = costs["exact"]["not_made"] if costs["exact"] else 0
+    if share < _WORTH_SAYING:
+        return {}
+    return {
+        "reused": f"{share:.0%} of the language-model calls for the labels were not made in this run: their results were kept "
+        "by an earlier or interrupted one, or the rows cannot be scored"
+    }
 
 
 def _estimator(stages: dict[str, StageRecord]) -> dict[str, Any] | None:

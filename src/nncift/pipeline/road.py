@@ -31,7 +31,7 @@ from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, se
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.setup import Setup, influence_key, prepare
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
@@ -119,6 +119,9 @@ class _Road:
         folder.write_json("costs.json", costs)
         for stage in self.used.values():
             notes |= stage.notes
+        for kind, sentence in receipt.reuse_note(costs).items():
+            log.warning("%s", sentence)
+            notes[kind] = sentence
         picks = receipt.read_picks(folder, record)
         subset = folder.path / receipt.subset_name(setup.pool)
         folder.write_json(
@@ -158,8 +161,8 @@ class _Road:
 
     def _barred(self) -> ndarray:
         """Positions of candidates that cannot be scored."""
-        ids = self.used["label"].facts.get("barred", {}) if "label" in self.used else {}
-        return np.flatnonzero([row.id in ids for row in self.setup.axes.columns])
+        found = self.used["label"].facts.get("barred", {}) if "label" in self.used else {}
+        return np.array(sorted(map(int, found)), dtype=np.int64)
 
     def tell_rows(self) -> None:
         """How many rows were read, and the layout that they were taken for."""
@@ -243,13 +246,17 @@ class _Road:
             "eta": config.eta,
             "nu": config.nu,
             "known": config.known,
+            "tasks": None if self.setup.axes.tasks is None else self.setup.axes.tasks.tolist(),
         } | self._phases_depend_on(config)
 
     def _phases_depend_on(self, config: SelectConfig) -> dict[str, Any]:
         if self.setup.difficulty is None:
             return {}
-        traits = self.setup.difficulty.traits
-        return {"phases": config.phases, "difficulty": traits.name} | (self.models.lm_key if traits.needs_model else {})
+        difficulty = self.setup.difficulty
+        told = {"phases": config.phases, "difficulty": influence_key(config.difficulty, difficulty)}
+        if difficulty.traits.seeded:
+            told["phase_seed"] = config.seed
+        return told | (self.models.lm_key if difficulty.traits.needs_model else {})
 
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
         setup, difficulty, count = self.setup, self.setup.difficulty, config.phases
@@ -267,6 +274,10 @@ class _Road:
             done.ledger.flops += ranked.flops
             had = np.isin(np.arange(setup.axes.n), labels.j)
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
+        if len(picks.order) < setup.budget:
+            done.note(
+                "budget", f"{len(picks.order):,} of the {setup.budget:,} rows asked for are all that can be scored"
+            )
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
             error = f"{ranked.sampling_error:.2%}"

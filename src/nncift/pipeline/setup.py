@@ -24,6 +24,7 @@ from nncift.pipeline.inputs import TASK, Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
 from nncift.registry import did_you_mean
+from nncift.run import content_key
 from nncift.seeds import generator
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
@@ -97,17 +98,19 @@ class Setup:
         """What the labels depend on, but for the models."""
         drawn = "all" if self.pairs is None else sha256(b"".join(axis.tobytes() for axis in self.pairs)).hexdigest()
         depends = {
-            "influence": self.config.influence,
-            "source": _source_hash(type(self.influence)) if ":" in self.config.influence else "",
+            "influence": influence_key(self.config.influence, self.influence),
             "options": self.config.teacher_options(),
             "rows": self.axes.fingerprint,
             "targets": self.axes.m,
             "pool": self.axes.n,
             "pairs": drawn,
             "beside": len(self.axes.beside),
-            "tasks": None if self.axes.tasks is None else self.axes.tasks.tolist(),
             "max_length": self.config.max_length,
         }
+        if self.influence.traits.reads_columns:
+            depends["columns"] = content_key(
+                {"raw": [repr(row.raw) for row in (*self.axes.columns, *self.axes.helped)]}
+            )
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
 
@@ -186,6 +189,8 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "p
     rng = generator(seed, "labels")
     if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
         return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced)
+    if priced == "row":
+        return _blocks_of_both(labels, axes, rng)
     total = labels.pairs(m, n)
     near = min(total // 2, axes.m * n)
     parts = []
@@ -200,15 +205,32 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "p
     return i[order], j[order]
 
 
+def _blocks_of_both(labels: LabelBudget, axes: Axes, rng: np.random.Generator) -> Pairs:
+    """One set of candidates for both blocks, whose pool rows are taken from among them: every row costs, no pair does."""
+    m, n = len(axes.rows), len(axes.columns)
+    total = labels.pairs(m, n)
+    budget = LabelBudget("count", max(1, min(total // 2, axes.m * n)))
+    inside = axes.masked[axes.masked[:, 0] < axes.m]
+    i, j = pairs_to_label(budget, axes.m, n, masked=inside, rng=rng, priced="row")
+    columns = np.unique(j)
+    own = columns[columns < axes.n]
+    count = min(len(own), max(2, -(-(total - len(i)) // len(columns))))
+    helped = np.sort(rng.permutation(own)[:count]) + axes.m
+    keys = (columns[:, None] * m + helped[None, :]).ravel()
+    keys = np.setdiff1d(keys, axes.masked[:, 1] * m + axes.masked[:, 0])
+    keys = np.sort(np.concatenate([keys, j.astype(np.int64) * m + i]))
+    return (keys % m).astype(np.int32), (keys // m).astype(np.int32)
+
+
 def has_tasks(rows: Pool) -> bool:
     """Whether any row has a column `task`."""
     return any(column(row, TASK) is not None for row in rows)
 
 
-def _source_hash(cls: type) -> str:
-    """Hash of the file that a class stands in: a user's teacher that changes is another teacher."""
-    place = inspect.getsourcefile(cls)
-    return sha256(Path(place).read_bytes()).hexdigest() if place else ""
+def influence_key(name: str, influence: Influence) -> str:
+    """A registered name, or a user's `module:Class` with the hash of its file: a teacher that changes is another teacher."""
+    place = inspect.getsourcefile(type(influence)) if ":" in name else None
+    return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else influence.traits.name
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:
@@ -250,9 +272,12 @@ def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: b
         name, why = _objective_of_task(config, influence, has_tasks)
     objective = registry.load("objective", name)()
     if not influence.traits.pairwise and not objective.pointwise:
+        mend = "Use --objective top-mean, or leave --objective and --task out."
+        if config.existing is not None and config.objective is None and config.task is None:
+            mend = "Leave --existing out: what is learnt already has no say in a score of single rows."
         raise ConfigError(
             f"the influence `{influence.traits.name}` gives each row one score, and the objective `{name}` needs one per "
-            "target. Use --objective top-mean, or leave --objective and --task out."
+            f"target. {mend}"
         )
     if config.existing is not None and not objective.needs_existing:
         raise ConfigError(

@@ -126,13 +126,17 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         calls.backwards,
         exact.forwards,
         exact.backwards,
-        0
-        if setup.difficulty is None
-        else calls_of(setup.difficulty, Asked(0, setup.budget, setup.budget, setup.budget)).forwards,
+        _phase_forwards(setup),
         encoder_calls,
         kernel_bytes(setup.axes),
         {stage: round(value, 1) for stage, value in seconds.items()},
     )
+
+
+def _phase_forwards(setup: Setup) -> int:
+    """Forward passes over the chosen rows, to tell phases by."""
+    k = setup.budget
+    return 0 if setup.difficulty is None else calls_of(setup.difficulty, Asked(0, k, k, k)).forwards
 
 
 def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:

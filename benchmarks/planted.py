@@ -23,6 +23,9 @@ from nncift.seeds import generator
 BUDGET = 0.15
 DRAWS = 2000
 OPTIONS = {"balanced-random": ("by=skill",), "less": ("share=0.5",), "perplexity": ("band=low",)}
+TARGETS = {"delift": 12}
+"""Target rows used at most, where every pair costs a call."""
+
 QUALITY = ("selectit", "ifd", "perplexity")
 """Scores whose papers say that they find bad rows."""
 
@@ -36,9 +39,11 @@ def area(scores: np.ndarray, low: np.ndarray) -> float:
 def line(name: str, files: DemoFiles, model: str, folder: Path) -> tuple[str, float]:
     """One row of the table, and how far corrupted rows lie below clean ones."""
     traits = registry.load("influence", name)().traits
+    targets = TARGETS.get(name, len(files.skill))
     picked = nncift.select(
         files.pool, target=files.target, influence=name, model=model if traits.needs_model else (), labels="all",
-        option=OPTIONS.get(name, ()), embedder="minilm", budget=BUDGET, output=str(folder / name),
+        option=OPTIONS.get(name, ()), embedder="minilm", budget=BUDGET, max_targets=targets,
+        output=str(folder / name),
     )  # fmt: skip
     ids = picked.pool.by_id().ids
     wanted = np.array([files.skill[row] in files.target_skills for row in ids])
@@ -76,10 +81,11 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("influences", nargs="*", default=list(registry.names("influence")))
     parser.add_argument("--model", default="gemma-3-270m")
+    parser.add_argument("--folder", type=Path, help="keep the runs here, and go on where an earlier call stopped")
     parser.add_argument("--write", type=Path)
     options = parser.parse_args()
     with tempfile.TemporaryDirectory() as place:
-        folder = Path(place)
+        folder = options.folder or Path(place)
         files = write_demo(folder / "demo", seed=0)
         rows, below = [], {}
         for name in options.influences:
@@ -102,7 +108,8 @@ def main() -> None:
             "# Planted truth",
             "",
             f"Written by `python benchmarks/planted.py --write docs/planted.md`: the generated demo pool ({len(ids)} rows, "
-            f"{len(files.corrupted)} corrupted), {options.model}, every influence exact, budget {BUDGET:.0%}.",
+            f"{len(files.corrupted)} corrupted), {options.model}, every influence exact, budget {BUDGET:.0%}; `delift` "
+            f"sees {TARGETS['delift']} of the target's rows.",
             "",
             "| influence | picks by | target's skills | corrupted | AUC target's skills | AUC corrupted below clean | "
             "forwards | backwards |",

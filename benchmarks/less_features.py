@@ -28,8 +28,9 @@ from nncift.lm.device import place
 from nncift.lm.load import load_language_model
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query, tokenize_row
+from nncift.tuning.checkpoint import Tensors
 from nncift.tuning.projection import CountSketch
-from nncift.tuning.warmup import Recipe, Tensors, train_adapter
+from nncift.tuning.warmup import Recipe, train_adapter
 
 COSINE = {"float32": 0.999, "bfloat16": 0.99}
 """Least mean cosine between the features of the two sides. In bfloat16 the trunk rounds otherwise in other shapes, and Adam's

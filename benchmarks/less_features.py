@@ -28,9 +28,11 @@ from nncift.lm.device import place
 from nncift.lm.load import load_language_model
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query, tokenize_row
+from nncift.tuning.checkpoint import Tensors
 from nncift.tuning.projection import CountSketch
-from nncift.tuning.warmup import Recipe, Tensors, train_adapter
+from nncift.tuning.warmup import Recipe, train_adapter
 
+GOAL, FLOOR = 3.0, 1.5
 COSINE = {"float32": 0.999, "bfloat16": 0.99}
 """Least mean cosine between the features of the two sides. In bfloat16 the trunk rounds otherwise in other shapes, and Adam's
 direction magnifies small gradients."""
@@ -130,11 +132,16 @@ def main() -> None:
         "ms_per_row": {name: 1000 * value / len(queries) for name, value in medians.items()},
         "cosine": {"mean": float(same.mean()), "least": float(same.min())},
         "ratio": medians["plain"] / medians["ours"],
-        "goal": 3.0,
+        "goal": GOAL,
+        "floor": FLOOR,
     }
     print(json.dumps(result, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if result["ratio"] < FLOOR:
+        raise SystemExit(
+            f"LESS features are {result['ratio']:.2f} times as fast as the peer; at least {FLOOR} is required."
+        )
 
 
 if __name__ == "__main__":

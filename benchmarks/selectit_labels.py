@@ -4,9 +4,10 @@
 
 The peer is how the method is published: every rating prompt of every row one forward of its own, logits of all positions, a
 softmax over the vocabulary at the last; same tokens, weights and number format. Equal scores are asserted before a time is
-printed: to 1e-5 in float32. In bfloat16 the peer's logits are themselves rounded (a logit of 20 to 0.125), so that scores are
-held to 0.1 on average; where two grades nearly tie a row may get the other one. Beside the ratio stands the bound that
-counting floating-point operations gives for these very lengths; batching goes beyond it.
+printed: to 1e-5 in float32, where a few rows are compared whatever the format. In bfloat16 the peer's logits are themselves
+rounded (a logit of 20 to 0.125), so that scores are held to 0.02 on average; where two grades nearly tie a row may get the
+other one. Beside the ratio stands the bound that counting floating-point operations gives for these very lengths; batching
+goes beyond it.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ import numpy as np
 import torch
 
 from nncift.data.files import load_pool
+from nncift.data.rows import Example
 from nncift.influence.rating import PROMPTS, Rating, ask_for_rating
 from nncift.influence.selectit import sentence_scores, token_scores
 from nncift.lm.choices import score_choices
@@ -31,7 +33,8 @@ from nncift.lm.model import LanguageModel
 
 GRADES = QUESTIONS = 5
 ALPHA = 0.2
-TOLERANCE = {"float32": 1e-5, "bfloat16": 0.1}
+TOLERANCE = {"float32": 1e-5, "bfloat16": 0.02}
+EXACT = 4  # rows that are compared in float32 whatever the format that is timed
 GOAL, FLOOR = 3.0, 2.0
 
 Texts = Sequence[tuple[int, ...]]
@@ -56,6 +59,22 @@ def ours(lm: LanguageModel, rating: Rating, texts: Texts) -> np.ndarray:
     return sentence_scores(token_scores(logits.reshape(len(texts), QUESTIONS, GRADES)), alpha=ALPHA)
 
 
+def worded(lm: LanguageModel, rows: Sequence[Example]) -> tuple[Rating, list[tuple[int, ...]]]:
+    """The question, and the rows as they stand behind it."""
+    rating = ask_for_rating(lm, PROMPTS[:QUESTIONS], grades=GRADES, template="auto")
+    found = [rating.words(lm, row) for row in rows]
+    return rating, [text for text, _ in filter(None, found)]
+
+
+def differences(lm: LanguageModel, rating: Rating, texts: Texts) -> np.ndarray:
+    """Between the scores of the two sides, which must be within what the format allows."""
+    found = np.abs(ours(lm, rating, texts) - plain(lm, rating, texts))
+    dtype = lm.placement.dtype
+    held = found.max() if dtype == "float32" else found.mean()
+    assert held <= TOLERANCE[dtype], f"scores differ by {held:.2e} in {dtype}"
+    return found
+
+
 def flop_bound(lm: LanguageModel, rating: Rating, texts: Texts) -> float:
     """Operations of the peer over those that cannot be avoided: 2 per weight and token in the trunk, 2·V·d per position
     with logits."""
@@ -77,14 +96,14 @@ def main() -> None:
     parser.add_argument("--json", type=Path)
     options = parser.parse_args()
     lm = load_language_model(options.model, place(dtype=options.dtype))
-    rating = ask_for_rating(lm, PROMPTS[:QUESTIONS], grades=GRADES, template="auto")
     pool = load_pool(options.pool)
-    chosen = np.random.default_rng(0).choice(len(pool), options.rows, replace=False)
-    worded = [rating.words(lm, pool[int(k)]) for k in chosen]
-    texts = [found[0] for found in worded if found is not None]
-    difference = np.abs(ours(lm, rating, texts) - plain(lm, rating, texts))
-    held = difference.max() if lm.placement.dtype == "float32" else difference.mean()
-    assert held <= TOLERANCE[lm.placement.dtype], f"scores differ by {held:.2e}"
+    rows = [pool[int(k)] for k in np.random.default_rng(0).choice(len(pool), options.rows, replace=False)]
+    if lm.placement.dtype != "float32":
+        exact = load_language_model(options.model, place(dtype="float32"))
+        differences(exact, *worded(exact, rows[:EXACT]))
+        del exact
+    rating, texts = worded(lm, rows)
+    difference = differences(lm, rating, texts)
     seconds: dict[str, list[float]] = {"plain": [], "ours": []}
     for _ in range(options.repeats):
         for name, run in (("plain", plain), ("ours", ours)):
@@ -112,6 +131,10 @@ def main() -> None:
     print(json.dumps(result, indent=2))
     if options.json:
         options.json.write_text(json.dumps(result, indent=2) + "\n", encoding="utf-8")
+    if result["ratio"] < FLOOR:
+        raise SystemExit(
+            f"SelectIT labels are {result['ratio']:.2f} times as fast as the peer; at least {FLOOR} is required."
+        )
 
 
 if __name__ == "__main__":

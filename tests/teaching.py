@@ -23,6 +23,14 @@ def rows(*pairs: tuple[str, str]) -> tuple[Example, ...]:
     return load_pool([{"prompt": prompt, "completion": response} for prompt, response in pairs]).examples
 
 
+def toy_rows(role: str, count: int) -> tuple[Example, ...]:
+    """Rows of one role with unlike texts and responses of one to seven words, in the order of their ids."""
+    texts = [
+        {"id": f"{role}{k:02d}", "prompt": f"{role} {k}?", "completion": "yes " * (1 + k % 7)} for k in range(count)
+    ]
+    return load_pool(texts).by_id().examples
+
+
 def every_pair(m: int, n: int) -> tuple[ndarray, ndarray]:
     """All (i, j), candidate by candidate."""
     return np.tile(np.arange(m, dtype=np.int32), n), np.repeat(np.arange(n, dtype=np.int32), m)

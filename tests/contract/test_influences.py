@@ -14,13 +14,12 @@ import nncift
 import teaching
 from nncift import registry
 from nncift.catalogue import influence_markdown
-from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked as Question
 from nncift.influence.base import calls_of
 from nncift.lm.model import LanguageModel
-from teaching import toy_vectors
+from teaching import toy_rows, toy_vectors
 from toy_road import make_corpus, write_influences
 from toys import toy_lm
 
@@ -31,14 +30,7 @@ M, N = 5, 12
 TOLERANCE = 1e-5  # what float32 may differ by across batches
 
 
-def _rows(role: str, count: int) -> tuple[Example, ...]:
-    texts = [
-        {"id": f"{role}{k:02d}", "prompt": f"{role} {k}?", "completion": "yes " * (1 + k % 7)} for k in range(count)
-    ]
-    return load_pool(texts).by_id().examples
-
-
-TARGETS, POOL = _rows("t", M), _rows("p", N)
+TARGETS, POOL = toy_rows("t", M), toy_rows("p", N)
 
 
 @pytest.fixture(scope="module")

@@ -6,6 +6,7 @@ Three of twelve skills are the target's, so that a random subset holds 25 % of t
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
@@ -163,7 +164,22 @@ def test_selectit_grades_corrupted_rows_low_where_the_model_can_grade(truth: Tru
     assert truth.corrupted[truth.picks(SelectIT(), scores[None], "top-mean")].mean() < 0.15
 
 
-def test_length_and_random_know_nothing_of_it(truth: Truth) -> None:
-    for name in ("random", "balanced-random"):
-        scores = truth.ask(registry.load("influence", name)())[0]
-        assert 0.35 < area(scores, truth.corrupted) < 0.65 and 0.35 < area(scores, ~truth.wanted) < 0.65
+@pytest.mark.parametrize(("name", "options"), [("random", {}), ("balanced-random", {"by": "skill"})])
+def test_random_controls_know_nothing_of_it(truth: Truth, name: str, options: dict[str, Any]) -> None:
+    control = registry.load("influence", name)(**options)
+    scores = truth.ask(control)[0]
+    assert 0.35 < area(scores, truth.corrupted) < 0.65 and 0.35 < area(scores, ~truth.wanted) < 0.65
+    counts = Counter(truth.files.skill[truth.pool[k].id] for k in truth.picks(control, scores[None], "top-mean"))
+    assert (set(counts.values()) == {4, 5} and len(counts) == 12) == (name == "balanced-random")  # 54 rows of 12 skills
+
+
+def test_length_sees_the_form_of_answers_and_not_what_they_teach(truth: Truth) -> None:
+    """Long answers belong to a few skills, of which none is the target's; cut answers are short, the other wrong ones not."""
+    control = registry.load("influence", "length")()
+    scores = truth.ask(control)[0]
+    assert scores.tolist() == [len(row.response.split()) for row in truth.pool]
+    picks = truth.picks(control, scores[None], "top-mean")
+    assert scores[picks].min() >= np.delete(scores, picks).max()
+    assert len({truth.files.skill[truth.pool[k].id] for k in picks}) <= 6
+    assert truth.wanted[picks].mean() < 0.1
+    assert 0.55 < area(scores, truth.corrupted) < 0.75

@@ -78,6 +78,72 @@ def test_equals_the_definition(first: int, monkeypatch: pytest.MonkeyPatch) -> N
             assert len(ranking.order) == len(reasons) == min(budget, n) == len(set(ranking.order.tolist()))
 
 
+def tasks_in_turn(kernels: Kernels, budget: int) -> list[tuple[int, int]]:
+    """(candidate, row it helps most) by the definition for tasks, one comparison at a time."""
+    assert kernels.groups is not None
+    forbidden = {(int(i), int(j)) for i, j in kernels.masked}
+    codes = sorted(set(kernels.groups.tolist()))
+    left, picks, idle, turn = set(range(len(kernels.target))), [], 0, 0
+    while left and len(picks) < budget and idle < len(codes):
+        worth = {}
+        for j in left:
+            for i, code in enumerate(kernels.groups.tolist()):
+                if code == codes[turn] and (i, j) not in forbidden:
+                    worth[j] = max(worth.get(j, (-np.inf, 0)), (float(kernels.target[j, i]), -i))
+        if worth:
+            best = min(worth, key=lambda j: (-worth[j][0], j))
+            left.remove(best)
+            picks.append((best, -worth[best][1]))
+        idle = 0 if worth else idle + 1
+        turn = (turn + 1) % len(codes)
+    return picks
+
+
+@pytest.mark.parametrize("first", [1, 3, 64])
+def test_tasks_equal_the_definition(first: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(round_robin, "_FIRST", first)
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        n, m = int(rng.integers(1, 30)), int(rng.integers(1, 9))
+        values = rng.integers(0, 1 + 3 ** (seed % 4), size=(n, m)).astype(np.float32)
+        masked = np.argwhere(rng.random((m, n)) < (seed % 3) * 0.45)
+        rng.shuffle(masked)
+        kernels = Kernels(values, masked=masked, groups=rng.choice([9, 2, 5], size=m))
+        for budget in (0, 1, n // 2, n + 3):
+            expected = tasks_in_turn(kernels, budget)
+            ranking, reasons = RoundRobin().rank(kernels, budget, rows=names(m))
+            assert ranking.positive == len(expected)
+            assert ranking.order[: ranking.positive].tolist() == [j for j, _ in expected]
+            assert ranking.gains[: ranking.positive].tolist() == [values[j, i] for j, i in expected]
+            assert all(f"the task of 't{i}'" in reason for reason, (_, i) in zip(reasons, expected, strict=False))
+            assert len(ranking.order) == len(reasons) == min(budget, n) == len(set(ranking.order.tolist()))
+
+
+def test_a_task_of_many_rows_gets_no_more_turns() -> None:
+    rng = np.random.default_rng(2)
+    groups = np.array([4] * 17 + [1] * 2 + [8])
+    kernels = Kernels(rng.normal(size=(60, 20)).astype(np.float32), groups=groups)
+    _, reasons = RoundRobin().rank(kernels, 31, rows=names(20))
+    turns = [int(groups[int(reason.split("'")[1][1:])]) for reason in reasons]
+    assert turns == [1, 4, 8] * 10 + [1]
+
+
+def test_tasks_of_one_row_are_as_rows_without_tasks() -> None:
+    rng = np.random.default_rng(7)
+    kernels = Kernels(rng.normal(size=(23, 5)).astype(np.float32), masked=np.argwhere(rng.random((5, 23)) < 0.3))
+    alone = dataclasses.replace(kernels, groups=np.arange(5))
+    plain, tasked = (RoundRobin().rank(some, 23, rows=names(5))[0] for some in (kernels, alone))
+    assert plain.order.tolist() == tasked.order.tolist() and plain.gains.tolist() == tasked.gains.tolist()
+
+
+def test_a_candidate_with_the_text_of_one_row_serves_the_others_of_its_task() -> None:
+    rows = [[9.0, 1.0, 0.0], [2.0, 3.0, 1.0]]
+    kernels = dataclasses.replace(kernels_of(rows, [(0, 0), (0, 1), (1, 1)]), groups=np.zeros(2, dtype=np.int64))
+    ranking, reasons = RoundRobin().rank(kernels, 3, rows=names(2))
+    assert ranking.order.tolist() == [0, 2, 1] and ranking.gains.tolist() == [2.0, 1.0, 0.0]
+    assert "'t1'" in reasons[0] and "no row may take it" in reasons[2]
+
+
 def test_a_long_row_of_equal_values_goes_by_id() -> None:
     ranking, _ = RoundRobin().rank(Kernels(np.ones((700, 3), np.float32)), 700, rows=names(3))
     assert ranking.order.tolist() == list(range(700))

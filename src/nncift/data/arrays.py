@@ -5,6 +5,7 @@ from __future__ import annotations
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
+from typing import IO
 
 import numpy as np
 from numpy import ndarray
@@ -14,10 +15,10 @@ from nncift.errors import RunError
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def write_npz(path: Path, arrays: Mapping[str, ndarray]) -> None:
+def write_npz(file: Path | IO[bytes], arrays: Mapping[str, ndarray]) -> None:
     """Writes named arrays as an uncompressed `.npz`; unlike `numpy.savez` it stores no time, so equal arrays give equal
     files."""
-    with zipfile.ZipFile(path, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
+    with zipfile.ZipFile(file, "w", zipfile.ZIP_STORED, allowZip64=True) as archive:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)

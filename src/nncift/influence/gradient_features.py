@@ -17,13 +17,15 @@ from nncift.data.rows import Example
 from nncift.data.wording import Wording
 from nncift.influence.base import Context, Progress
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import by_length
 from nncift.lm.tokens import Query, tokenize_row
 from nncift.tuning.adam import Direction, adam_direction
+from nncift.tuning.checkpoint import Checkpoint, Tensors
 from nncift.tuning.features import FeatureStore, Kept
 from nncift.tuning.gradients import row_gradients
-from nncift.tuning.losses import scored_tokens, token_batches
+from nncift.tuning.lora import install
+from nncift.tuning.losses import scored_tokens
 from nncift.tuning.projection import CountSketch
-from nncift.tuning.warmup import Checkpoint, Tensors, install
 
 Turn = Callable[[str, Tensor], Tensor]
 """Makes of the gradients [B, p_l] of a named weight what is projected; it may overwrite them."""
@@ -156,7 +158,7 @@ def projected_gradients(
     *Cost*: one forward and one backward a row.
     """
     result = sketch.zeros(len(queries))
-    for batch in token_batches(queries, lm.placement.batch_tokens):
+    for batch in by_length([len(query) for query in queries], lm.placement.batch_tokens):
         vectors = sketch.zeros(len(batch))
         length = torch.zeros(len(batch), device=vectors.device)
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import json
-import os
 from collections.abc import Callable
 from hashlib import sha256
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from nncift.data.arrays import read_npz, write_npz
 from nncift.errors import RunError
+from nncift.lm.atomic import write_whole
 
 
 def kept(folder: Path, depends: Any, compute: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
@@ -30,11 +31,7 @@ def kept(folder: Path, depends: Any, compute: Callable[[], dict[str, ndarray]]) 
         except RunError:
             path.unlink(missing_ok=True)
     arrays = compute()
-    folder.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.stem}.{os.getpid()}.part")
-    try:
-        write_npz(part, arrays)
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
+    whole = BytesIO()
+    write_npz(whole, arrays)
+    write_whole(path, whole.getvalue())
     return arrays

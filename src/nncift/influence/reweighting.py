@@ -20,12 +20,13 @@ from numpy import ndarray
 from nncift.errors import ModelError
 from nncift.influence.transport import transport
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import by_length
 from nncift.lm.tokens import Query
 from nncift.seeds import generator
 from nncift.tuning.adam import make_adam
 from nncift.tuning.checkpoint import read_tensors, restore_training, training_state, write_tensors
 from nncift.tuning.lora import attach, detach
-from nncift.tuning.losses import row_losses, token_batches
+from nncift.tuning.losses import row_losses
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,7 +179,7 @@ class _Training:
         losses = np.empty(len(rows))
         queries = [self.queries[int(row)] for row in rows]
         optimizer.zero_grad()
-        for some in token_batches(queries, self.lm.placement.batch_tokens):
+        for some in by_length([len(query) for query in queries], self.lm.placement.batch_tokens):
             found = row_losses(self.lm, [queries[k] for k in some])
             (factors[some] * found).sum().backward()
             losses[some] = found.detach().cpu().double().numpy()

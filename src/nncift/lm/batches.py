@@ -23,8 +23,7 @@ from torch import Tensor
 from nncift.errors import ModelError
 from nncift.lm.head import decoder
 from nncift.lm.model import LanguageModel
-
-_STRETCH = 1.2  # longest over shortest pair of a batch; padding fell from 20 % to 11 % of the tokens of Alpaca pairs
+from nncift.lm.packing import by_length, pad, within_memory
 
 _CACHE_BYTES = 1 << 30  # of gathered keys and values; an 8B model with 500-token prefixes then scores 16 rows at once
 
@@ -60,8 +59,10 @@ def batches(lm: LanguageModel, pairs: Sequence[Pair]) -> Iterator[Batch]:
         distinct = sorted({pairs[k][0] for k in group}, key=lambda ids: (len(ids), ids))
         cache = _encode(lm, distinct)
         row_of = {ids: row for row, ids in enumerate(distinct)}
-        for which in _by_length(group, pairs, lm.placement.batch_tokens, most=_rows_that_fit(cache)):
-            yield _batch(which, pairs, cache, row_of)
+        group = sorted(group)
+        lengths = [len(pairs[k][1]) for k in group]
+        for which in by_length(lengths, lm.placement.batch_tokens, most=_rows_that_fit(cache)):
+            yield _batch([group[k] for k in which], pairs, cache, row_of)
 
 
 def forward(lm: LanguageModel, batch: Batch, *, trunk: bool = True) -> Any:
@@ -100,22 +101,6 @@ def _groups(pairs: Sequence[Pair], budget: int) -> Iterator[list[int]]:
         yield group
 
 
-def _by_length(group: Sequence[int], pairs: Sequence[Pair], budget: int, *, most: int) -> Iterator[list[int]]:
-    """Pairs of one group sorted by the length of what stands behind the prefix: at most `budget` padded tokens and `most`
-    rows a batch, and fewer where a longer pair would pad a batch that is large enough already."""
-    batch: list[int] = []
-    for k in sorted(group, key=lambda k: (len(pairs[k][1]), k)):
-        length = len(pairs[k][1])
-        padded = (len(batch) + 1) * length
-        wasteful = bool(batch) and padded > budget // 4 and length > _STRETCH * len(pairs[batch[0]][1])
-        if batch and (padded > budget or wasteful or len(batch) >= most):
-            yield batch
-            batch = []
-        batch.append(k)
-    if batch:
-        yield batch
-
-
 def _batch(which: list[int], pairs: Sequence[Pair], cache: Any, row_of: dict[tuple[int, ...], int]) -> Batch:
     """The cache rows of the pairs' prefixes in front, the rest padded on the right."""
     chosen = [pairs[k] for k in which]
@@ -128,30 +113,21 @@ def _batch(which: list[int], pairs: Sequence[Pair], cache: Any, row_of: dict[tup
         sequences = [rest for _, rest in chosen]
         lengths = [len(prefix) for prefix, _ in chosen]
         behind = max(len(prefix) for prefix in row_of)
-    longest = max(len(sequence) for sequence in sequences)
-    ids = torch.zeros((len(chosen), longest), dtype=torch.long)
-    mask = torch.zeros((len(chosen), behind + longest), dtype=torch.long)
-    positions = torch.arange(longest).repeat(len(chosen), 1)
-    for row, (sequence, length) in enumerate(zip(sequences, lengths, strict=True)):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, behind - length : behind + len(sequence)] = 1
-        positions[row] += length
+    ids, mask = pad(sequences)
+    before = torch.tensor(lengths)[:, None]
+    mask = torch.cat([(torch.arange(behind) >= behind - before).long(), mask], dim=1)
+    positions = torch.arange(ids.shape[1]) + before
     picked = None if cache is None else _select(cache, [row_of[prefix] for prefix, _ in chosen])
     return Batch(which, ids, mask, positions, starts, picked)
 
 
 def _encode(lm: LanguageModel, prefixes: Sequence[tuple[int, ...]]) -> Any:
     """The key-value cache of left-padded prefixes, or None where the model cannot share one."""
-    longest = max(len(ids) for ids in prefixes)
-    if longest == 0 or not lm.shares_prefixes:
+    if not any(prefixes) or not lm.shares_prefixes:
         return None
     from transformers import DynamicCache
 
-    ids = torch.zeros((len(prefixes), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, prefix in enumerate(prefixes):
-        ids[row, longest - len(prefix) :] = torch.tensor(prefix)
-        mask[row, longest - len(prefix) :] = 1
+    ids, mask = pad(prefixes, side="left")
     cache = DynamicCache(config=lm.model.config)
     positions = (mask.cumsum(1) - 1).clamp(min=0)
     _forward(lm, ids, mask, positions, cache)
@@ -164,13 +140,8 @@ def _forward(lm: LanguageModel, ids: Tensor, mask: Tensor, positions: Tensor, ca
     if "position_ids" in inspect.signature(lm.model.forward).parameters:
         inputs["position_ids"] = positions.to(device)
     module = decoder(lm.model) if trunk else lm.model
-    try:
+    with within_memory(lm):
         return module(**inputs, past_key_values=cache, use_cache=cache is not None)
-    except torch.OutOfMemoryError as error:
-        tokens = lm.placement.batch_tokens
-        raise ModelError(
-            f"{lm.placement.device} is out of memory with {tokens:,} tokens a forward. Try --batch-tokens {tokens // 4}."
-        ) from error
 
 
 def _rows_that_fit(cache: Any) -> int:

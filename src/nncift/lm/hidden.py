@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Literal
 
 import numpy as np
@@ -11,13 +11,12 @@ from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
-from nncift.errors import ModelError
+from nncift.lm.batches import refuse_nonfinite
 from nncift.lm.head import decoder
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import by_length, pad, within_memory
 
 Pooling = Literal["weighted", "mean", "last"]
-
-_STRETCH = 1.2  # longest over shortest sequence of a batch that is large enough without the longer ones
 
 
 @torch.inference_mode()
@@ -47,29 +46,12 @@ def pooled_states(
     parts: dict[int, Float[ndarray, " d"]] = {}
     for batch in by_length([len(ids) for ids in sequences], lm.placement.batch_tokens):
         vectors = _forward(lm, [sequences[k] for k in batch], pooling)
-        if not np.isfinite(vectors).all():
-            raise ModelError(
-                f"the language model {lm.name!r} returned NaN or infinity in {lm.placement.dtype}. Try `--dtype float32`."
-            )
+        refuse_nonfinite(lm, vectors)
         parts |= zip(batch, vectors, strict=True)
         on_progress(len(batch))
     if not parts:
         return np.zeros((0, 0), dtype=np.float32)
     return np.array([parts[k] for k in range(len(sequences))], dtype=np.float32)
-
-
-def by_length(lengths: Sequence[int], budget: int) -> Iterator[list[int]]:
-    """Positions sorted by length, in batches of at most `budget` tokens with padding (one sequence may exceed it)."""
-    batch: list[int] = []
-    for k in sorted(range(len(lengths)), key=lambda k: (lengths[k], k)):
-        padded = (len(batch) + 1) * lengths[k]
-        wasteful = bool(batch) and padded > budget // 4 and lengths[k] > _STRETCH * lengths[batch[0]]
-        if batch and (padded > budget or wasteful):
-            yield batch
-            batch = []
-        batch.append(k)
-    if batch:
-        yield batch
 
 
 def token_weights(mask: Float[Tensor, "B T"], pooling: Pooling) -> Float[Tensor, "B T"]:
@@ -84,18 +66,9 @@ def token_weights(mask: Float[Tensor, "B T"], pooling: Pooling) -> Float[Tensor,
 
 def _forward(lm: LanguageModel, sequences: Sequence[tuple[int, ...]], pooling: Pooling) -> Float[ndarray, "B d"]:
     device = lm.model.device
-    ids = torch.zeros((len(sequences), max(len(sequence) for sequence in sequences)), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, sequence in enumerate(sequences):
-        ids[row, : len(sequence)] = torch.tensor(sequence)
-        mask[row, : len(sequence)] = 1
-    try:
+    ids, mask = pad(sequences)
+    with within_memory(lm):
         trunk = decoder(lm.model)
         hidden = trunk(input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False).last_hidden_state
         weights = token_weights(mask.float().to(device), pooling)
         return torch.einsum("bt,btd->bd", weights, hidden.float()).cpu().numpy()
-    except torch.OutOfMemoryError as error:
-        tokens = lm.placement.batch_tokens
-        raise ModelError(
-            f"{lm.placement.device} is out of memory with {tokens:,} tokens a forward. Try --batch-tokens {tokens // 4}."
-        ) from error

@@ -62,7 +62,7 @@ def score_responses(
 
 
 def _token_log_probs(lm: LanguageModel, batch: Batch, queries: Sequence[Query]) -> Float[ndarray, " T"]:
-    rows, columns, tokens = _scored(queries, batch.starts)
+    rows, columns, tokens = predicted(queries, batch.starts)
     tokens = tokens.to(lm.model.device)
     if lm.head is None:
         lm.meter.head(batch.ids.numel())
@@ -76,15 +76,24 @@ def _token_log_probs(lm: LanguageModel, batch: Batch, queries: Sequence[Query]) 
     return values.float().cpu().numpy()
 
 
-def _scored(queries: Sequence[Query], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column of the hidden state that predicts each response token (one position before it), and the token."""
+def predicted(queries: Sequence[Query], starts: Sequence[int]) -> tuple[Tensor, Tensor, Tensor]:
+    """Row and column of the hidden state that predicts each response token, one position before it, and the token.
+
+    Args:
+        queries: one for each row of a batch.
+        starts: the column where each query begins; behind a cached prefix 0, and the query then has a prompt. A first token
+            with nothing before it is predicted by no position and left out.
+    """
     rows, columns, tokens = [], [], []
     for row, (query, start) in enumerate(zip(queries, starts, strict=True)):
-        first = start + len(query.ids) - 1
-        rows += [row] * len(query.response)
-        columns += range(first, first + len(query.response))
-        tokens += query.response
-    return torch.tensor(rows), torch.tensor(columns), torch.tensor(tokens)
+        first = start + len(query.ids)
+        response = query.response if first else query.response[1:]
+        end = first + len(query.response) - 1
+        rows += [row] * len(response)
+        columns += range(end - len(response), end)
+        tokens += response
+    found = (torch.tensor(index, dtype=torch.long) for index in (rows, columns, tokens))
+    return next(found), next(found), next(found)
 
 
 def shares_prefixes(lm: LanguageModel) -> bool:

@@ -1,4 +1,4 @@
-"""Target rows choose in turn: a rule that gives every row its share of the budget, whatever the scale of its influences."""
+"""Target rows or tasks choose in turn: a rule that gives each its share of the budget, whatever the scale of its influences."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Bool, Float32, Int64
+from jaxtyping import Bool, Float32, Int, Int64
 from numpy import ndarray
 
 from nncift.errors import ConfigError
@@ -14,20 +14,23 @@ from nncift.objective.base import Kernels
 from nncift.objective.greedy import Ranking
 from nncift.objective.modular import mean_influence
 
-_FIRST = 64  # candidates that a row sorts at a time, doubled each time they run out: no row sorts what it never reaches
+_FIRST = 64  # candidates that a queue sorts at a time, doubled each time they run out: none sorts what it never reaches
 _MOST = 4096
 
 
 class RoundRobin:
-    """Each target row in turn takes its best candidate that is left.
+    """Each target row, or each task of the target, in turn takes its best candidate that is left.
 
     Use it with similarities such as those of embeddings, RDS+ and BM25, where a sum over rows would let the rows with
-    the most or the nearest candidates take all. A row never takes a candidate of its own text; a row that has none left
-    is passed over; candidates that no row may take come last. Equal influences go to the lowest id. The gain of a pick
-    is the influence on the row that took it.
+    the most or the nearest candidates take all. Where the target has tasks, a task has one turn however many rows it
+    has, tasks in the order of their codes, and a candidate is worth to it the most that it helps one of its rows. A row
+    never takes a candidate of its own text, nor a task one that has the text of all its rows; who has none left is
+    passed over; candidates that nobody may take come last. Equal influences go to the lowest id. The gain of a pick is
+    the influence on the row that took it, in a task the row that it helps most.
 
-    *Cost*: no kernel beside target × pool; each row sorts only as many candidates as it gets to see.
-    *Reference*: Ivison et al., Large-Scale Data Selection for Instruction Tuning, arXiv 2503.01807.
+    *Cost*: no kernel beside target × pool; a number for each candidate and task of several rows; each row or task
+    sorts only as many candidates as it gets to see.
+    *Reference*: Ivison et al., Large-Scale Data Selection for Instruction Tuning, arXiv 2503.01807, one target and several.
     """
 
     name: ClassVar[str] = "round-robin"
@@ -42,7 +45,8 @@ class RoundRobin:
             raise ConfigError(f"the budget is {budget}; it must be 0 or more.")
         picks, takers = _take_turns(kernels, min(budget, n))
         gains = kernels.target[picks, takers].astype(np.float64)
-        reasons = [f"the best left for {rows[i]!r} ({gain:.4g})" for i, gain in zip(takers, gains, strict=True)]
+        whose = "" if kernels.groups is None else "the task of "
+        reasons = [f"the best left for {whose}{rows[i]!r} ({gain:.4g})" for i, gain in zip(takers, gains, strict=True)]
         rest = min(budget, n) - len(picks)
         left = np.setdiff1d(np.arange(n), picks)
         left = left[np.argsort(-mean_influence(kernels)[left], kind="stable")][:rest]
@@ -53,32 +57,71 @@ class RoundRobin:
 
 
 def _take_turns(kernels: Kernels, budget: int) -> tuple[Int64[ndarray, "k"], Int64[ndarray, "k"]]:
-    """The candidates in the order in which they are taken, and the row that took each."""
+    """The candidates in the order in which they are taken, and the row that each was taken for."""
     n, m = kernels.target.shape
     taken = np.zeros(n, dtype=np.bool_)
-    by_row = np.argsort(kernels.masked[:, 0], kind="stable")
-    cuts = np.searchsorted(kernels.masked[by_row, 0], np.arange(m + 1))
-    queues = [_Queue(kernels.target[:, i], kernels.masked[by_row[cuts[i] : cuts[i + 1]], 1]) for i in range(m)]
+    groups = np.arange(m) if kernels.groups is None else kernels.groups
+    masked = _Masked(kernels.masked)
+    by_task = np.argsort(groups, kind="stable")
+    members = np.split(by_task, np.flatnonzero(np.diff(groups[by_task])) + 1)
+    queues = [_queue(kernels.target, rows, masked) for rows in members]
     picks: list[int] = []
     takers: list[int] = []
-    waiting = list(range(m))
+    waiting = list(range(len(members)))
     while waiting and len(picks) < budget:
         stay = []
-        for i in waiting:
+        for task in waiting:
             if len(picks) == budget:
                 break
-            best = queues[i].next(taken)
+            best = queues[task].next(taken)
             if best is not None:
                 taken[best] = True
                 picks.append(best)
-                takers.append(i)
-                stay.append(i)
+                takers.append(_most_helped(kernels.target[best], members[task], masked.rows(best)))
+                stay.append(task)
         waiting = stay
     return np.array(picks, dtype=np.int64), np.array(takers, dtype=np.int64)
 
 
+class _Masked:
+    """Masked pairs, found by row or by candidate."""
+
+    def __init__(self, pairs: Int[ndarray, "p 2"]) -> None:
+        self._by_row, self._by_candidate = (pairs[np.argsort(pairs[:, side], kind="stable")] for side in (0, 1))
+
+    def candidates(self, row: int) -> Int[ndarray, "q"]:
+        """Those that a row must not take."""
+        start, stop = np.searchsorted(self._by_row[:, 0], (row, row + 1))
+        return self._by_row[start:stop, 1]
+
+    def rows(self, candidate: int) -> Int[ndarray, "q"]:
+        """Those that must not take a candidate."""
+        start, stop = np.searchsorted(self._by_candidate[:, 1], (candidate, candidate + 1))
+        return self._by_candidate[start:stop, 0]
+
+
+def _queue(target: Float32[ndarray, "n m"], rows: Int64[ndarray, "r"], masked: _Masked) -> _Queue:
+    """What the rows of one task want together: each candidate counts for the row that it helps most."""
+    if len(rows) == 1:
+        return _Queue(target[:, rows[0]], masked.candidates(int(rows[0])))  # nothing is copied
+    best = np.full(len(target), -np.inf, dtype=np.float32)
+    for row in rows.tolist():
+        values, own = target[:, row], masked.candidates(row)
+        if len(own):
+            values = values.copy()
+            values[own] = -np.inf
+        np.maximum(best, values, out=best)
+    return _Queue(best, np.flatnonzero(best == -np.inf))
+
+
+def _most_helped(values: Float32[ndarray, "m"], rows: Int64[ndarray, "r"], own: Int[ndarray, "q"]) -> int:
+    """The row of a task that a candidate helps most, the lowest of equals; rows of the candidate's own text are none."""
+    free = rows if len(rows) == 1 else rows[~np.isin(rows, own)]
+    return int(free[np.argmax(values[free])])
+
+
 class _Queue:
-    """What one row still wants, best first, sorted a stretch at a time."""
+    """What one row or task still wants, best first, sorted a stretch at a time."""
 
     def __init__(self, values: Float32[ndarray, "n"], own: Int64[ndarray, "p"]) -> None:
         self.values = values

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Literal
+from collections.abc import Sequence
+from typing import Literal
 
 import torch
 from jaxtyping import Float
@@ -39,28 +39,6 @@ def adam_direction(
         return moment.div_(square.add_(EPSILON).sqrt_())
     square.div_(1 - second ** (step + 1)).sqrt_().add_(EPSILON)
     return moment.div_(square).div_(1 - first ** (step + 1))
-
-
-def moments_by_name(state: Mapping[str, Any], names: Sequence[str]) -> dict[str, dict[str, Any]]:
-    """The state of a plain PyTorch optimizer, which counts weights, under the names of the weights.
-
-    Args:
-        state: what `optimizer.state_dict()` gives.
-        names: of the weights in the order in which the optimizer was given them, group after group.
-
-    Returns:
-        For each name what the optimizer keeps of the weight (`exp_avg`, `exp_avg_sq`, `step`, ...); weights that it never
-        stepped are left out.
-
-    Raises:
-        ValueError: there are more or fewer names than weights.
-    """
-    indices = [index for group in state["param_groups"] for index in group["params"]]
-    if len(indices) != len(names):
-        raise ValueError(f"the optimizer holds {len(indices)} weights, and {len(names)} names are given.")
-    return {
-        name: dict(state["state"][index]) for index, name in zip(indices, names, strict=True) if index in state["state"]
-    }
 
 
 def make_adam(weights: Sequence[torch.nn.Parameter]) -> torch.optim.AdamW:

@@ -32,7 +32,7 @@ def row_gradients(
     Args:
         lm: a language model with an adapter (`nncift.tuning.lora.attach`).
         names: adapter weights, as `attach` names them.
-        queries: [B] rows of one batch (`nncift.tuning.losses.token_batches`).
+        queries: [B] rows of one batch (`nncift.lm.packing.by_length`).
         sink: called once per weight, last layer first. A row without a scored token has gradient zero.
 
     Returns:

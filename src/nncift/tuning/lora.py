@@ -6,7 +6,7 @@ adapter changes nothing.
 
 from __future__ import annotations
 
-from typing import Literal
+from collections.abc import Mapping
 from weakref import WeakKeyDictionary
 
 import torch
@@ -15,38 +15,33 @@ from nncift.errors import ModelError
 from nncift.lm.model import LanguageModel
 from nncift.seeds import generator
 
-Targets = Literal["attention", "all-linear"]
-
 _ATTENTION = ("attn", "attention")  # in the name of the module that holds a family's projections
 
 _thawed: WeakKeyDictionary[torch.nn.Module, frozenset[str]] = WeakKeyDictionary()
 """Which weights of an adapted model wanted gradients before."""
 
 
-def attach(
-    lm: LanguageModel, *, rank: int, alpha: float, targets: Targets = "attention", seed: int
-) -> dict[str, torch.nn.Parameter]:
-    """Puts a fresh adapter on the model; everything else of the model is frozen.
+def attach(lm: LanguageModel, *, rank: int, alpha: float, seed: int) -> dict[str, torch.nn.Parameter]:
+    """Puts a fresh adapter on all projections of the model's attention blocks; everything else of the model is frozen.
 
     Args:
         lm: a language model without an adapter; changed in place until `detach`.
         rank: rank of each adapted map's update, 1 or more.
         alpha: the update is scaled by alpha / rank.
-        targets: `attention` adapts all projections of the attention blocks, `all-linear` every linear map of the trunk.
         seed: of the initial weights; the same on every device, and no global generator is touched.
 
     Returns:
         The trainable weights by name, in the model's order, float32 whatever the model's own format.
 
     Raises:
-        ModelError: the model has no such map, or has an adapter already.
+        ModelError: the model has no such projection, or has an adapter already.
     """
     from peft import LoraConfig, inject_adapter_in_model
 
     model = lm.model
     if model in _thawed:
         raise ModelError(f"the language model {lm.name!r} has an adapter already; detach it first.")
-    names, transposed = _adaptable(lm, targets)
+    names, transposed = _adaptable(lm)
     thawed = frozenset(name for name, weight in model.named_parameters() if weight.requires_grad)
     config = LoraConfig(
         r=rank,
@@ -68,6 +63,13 @@ def attach(
     return trainable
 
 
+def install(weights: Mapping[str, torch.nn.Parameter], adapter: Mapping[str, torch.Tensor]) -> None:
+    """Gives the attached adapter other weights, those of a checkpoint."""
+    with torch.no_grad():
+        for name, weight in weights.items():
+            weight.copy_(adapter[name])
+
+
 def detach(lm: LanguageModel) -> None:
     """Takes the adapter off: modules, weights and what wants a gradient are as they were before `attach`."""
     from peft.tuners.tuners_utils import BaseTunerLayer
@@ -85,21 +87,18 @@ def detach(lm: LanguageModel) -> None:
         weight.requires_grad_(name in thawed)
 
 
-def _adaptable(lm: LanguageModel, targets: Targets) -> tuple[list[str], bool]:
+def _adaptable(lm: LanguageModel) -> tuple[list[str], bool]:
     """Names of the maps to adapt, and whether they keep their weights transposed, as GPT-2 does."""
     from transformers.pytorch_utils import Conv1D
 
-    head = lm.model.get_output_embeddings()
     linear = {
         name: module
         for name, module in lm.model.named_modules()
-        if isinstance(module, (torch.nn.Linear, Conv1D)) and module is not head
+        if isinstance(module, (torch.nn.Linear, Conv1D)) and _in_attention(name)
     }
-    if targets == "attention":
-        linear = {name: module for name, module in linear.items() if _in_attention(name)}
     if not linear:
         raise ModelError(
-            f"the language model {lm.name!r} ({type(lm.model).__name__}) has no {targets} projections to adapt."
+            f"the language model {lm.name!r} ({type(lm.model).__name__}) has no attention projections to adapt."
         )
     transposed = {isinstance(module, Conv1D) for module in linear.values()}
     if len(transposed) > 1:

@@ -5,18 +5,17 @@ A row's own mean, so that a long response counts no more than a short one and a 
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from nncift.errors import ModelError
 from nncift.lm.head import decoder
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import pad, within_memory
+from nncift.lm.score import predicted
 from nncift.lm.tokens import Query
-
-_STRETCH = 1.2  # longest over shortest row of a batch: padding fell from 44 % to 12 % of the tokens of 48 Alpaca rows
 
 
 def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B"]:
@@ -28,7 +27,7 @@ def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B
 
     Args:
         lm: the language model.
-        queries: [B] prompts and responses; at most `lm.placement.batch_tokens` padded tokens (`token_batches`).
+        queries: [B] prompts and responses; at most `lm.placement.batch_tokens` padded tokens (`nncift.lm.packing.by_length`).
 
     Raises:
         ModelError: the device is out of memory.
@@ -36,10 +35,10 @@ def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B
     *Cost*: B forwards, and B backwards when the result is differentiated; B · d numbers of hidden states a token.
     """
     device = lm.model.device
-    ids, mask = _padded(queries)
+    ids, mask = pad([(*query.ids, *query.response) for query in queries])
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
-    rows, columns, tokens = (index.to(device) for index in _scored(queries))
-    try:
+    rows, columns, tokens = (index.to(device) for index in predicted(queries, [0] * len(queries)))
+    with within_memory(lm, work="in training"):
         if lm.head is None:
             logits = lm.model(**inputs).logits[rows, columns].float()
             lm.meter.head(ids.numel(), training=logits.requires_grad)
@@ -49,55 +48,12 @@ def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B
             lm.meter.head(len(tokens), training=hidden.requires_grad)
             log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
             values = log_probs(hidden, tokens)
-    except torch.OutOfMemoryError as error:
-        budget = lm.placement.batch_tokens
-        raise ModelError(
-            f"{lm.placement.device} is out of memory with {budget:,} tokens in training. Try --batch-tokens {budget // 4}."
-        ) from error
     # a table and not `index_add`, whose sums come in any order on a GPU
     table = torch.zeros(ids.shape, device=device).index_put((rows, columns), -values)
     counts = torch.tensor([max(1, scored_tokens(query)) for query in queries], device=device)
     return table.sum(1) / counts
 
 
-def token_batches(queries: Sequence[Query], budget: int) -> Iterator[list[int]]:
-    """Positions of the rows, sorted by length, in batches of at most `budget` padded tokens, and fewer where a longer row
-    would pad a batch that is large enough already; a row longer than the budget goes alone."""
-    batch: list[int] = []
-    for k in sorted(range(len(queries)), key=lambda k: (len(queries[k]), k)):
-        padded = (len(batch) + 1) * len(queries[k])
-        wasteful = bool(batch) and padded > budget // 4 and len(queries[k]) > _STRETCH * len(queries[batch[0]])
-        if batch and (padded > budget or wasteful):
-            yield batch
-            batch = []
-        batch.append(k)
-    if batch:
-        yield batch
-
-
 def scored_tokens(query: Query) -> int:
     """How many tokens of a row are scored: the response, without a token that has nothing before it."""
     return len(query.response) - (not query.ids)
-
-
-def _padded(queries: Sequence[Query]) -> tuple[Tensor, Tensor]:
-    longest = max(len(query) for query in queries)
-    ids = torch.zeros((len(queries), longest), dtype=torch.long)
-    mask = torch.zeros_like(ids)
-    for row, query in enumerate(queries):
-        ids[row, : len(query)] = torch.tensor((*query.ids, *query.response))
-        mask[row, : len(query)] = 1
-    return ids, mask
-
-
-def _scored(queries: Sequence[Query]) -> tuple[Tensor, Tensor, Tensor]:
-    """Row and column of the hidden state that predicts each scored token (one position before it), and the token."""
-    rows, columns, tokens = [], [], []
-    for row, query in enumerate(queries):
-        count = scored_tokens(query)
-        end = len(query) - 1
-        rows += [row] * count
-        columns += range(end - count, end)
-        tokens += query.response[len(query.response) - count :]
-    rows, columns, tokens = (torch.tensor(index, dtype=torch.long) for index in (rows, columns, tokens))
-    return rows, columns, tokens

@@ -15,21 +15,19 @@ from hashlib import sha256
 from pathlib import Path
 
 import torch
-from safetensors.torch import load, save
-from torch import Tensor
 
 from nncift.errors import ModelError
-from nncift.lm.atomic import write_whole
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import by_length
 from nncift.lm.tokens import Query
 from nncift.seeds import generator
-from nncift.tuning.adam import make_adam, moments_by_name
-from nncift.tuning.lora import Targets, attach
-from nncift.tuning.losses import row_losses, token_batches
+from nncift.tuning.adam import make_adam
+from nncift.tuning.checkpoint import Checkpoint, find_checkpoint, keep_checkpoint, restore_training
+from nncift.tuning.lora import attach
+from nncift.tuning.losses import row_losses
 
 log = logging.getLogger(__name__)
 
-_PARTS = ("adapter", "exp_avg", "exp_avg_sq")
 _WARM = 0.03  # of all steps: the share over which the learning rate rises
 
 
@@ -43,7 +41,6 @@ class Recipe:
         alpha: the adapter's update is scaled by alpha / rank.
         learning_rate: the highest; it rises over the first 3 % of the steps and falls linearly to zero at the end.
         batch: rows a step; micro-batches of at most the model's `batch_tokens` add up to it.
-        targets: which maps are adapted.
     """
 
     epochs: int
@@ -51,41 +48,6 @@ class Recipe:
     alpha: float
     learning_rate: float
     batch: int
-    targets: Targets = "attention"
-
-
-@dataclass(frozen=True, slots=True)
-class Checkpoint:
-    """The end of one epoch, on disk.
-
-    Attributes:
-        path: the safetensors file: `adapter.NAME`, `exp_avg.NAME` and `exp_avg_sq.NAME` for every weight, float32.
-        step: steps taken so far.
-        learning_rate: average over the steps of the epoch.
-    """
-
-    path: Path
-    step: int
-    learning_rate: float
-
-    def read(self) -> Tensors:
-        """Reads the tensors; three times the adapter in memory."""
-        return _parts(load(self.path.read_bytes()))
-
-
-@dataclass(frozen=True, slots=True)
-class Tensors:
-    """What a checkpoint holds, by weight name, on the CPU.
-
-    Attributes:
-        adapter: the weights.
-        exp_avg: Adam's first moments.
-        exp_avg_sq: Adam's second moments.
-    """
-
-    adapter: dict[str, Tensor]
-    exp_avg: dict[str, Tensor]
-    exp_avg_sq: dict[str, Tensor]
 
 
 def train_adapter(
@@ -115,17 +77,17 @@ def train_adapter(
 
     *Cost*: epochs · rows forwards and as many backwards.
     """
-    weights = attach(lm, rank=recipe.rank, alpha=recipe.alpha, targets=recipe.targets, seed=seed)
+    weights = attach(lm, rank=recipe.rank, alpha=recipe.alpha, seed=seed)
     done = _found(folder, recipe.epochs)
     on_progress(len(done) * len(rows))
     optimizer = make_adam(list(weights.values()))
     if 0 < len(done) < recipe.epochs:
         log.info("warm-up training goes on after epoch %d", len(done))
-        _resume(optimizer, weights, done[-1])
+        restore_training(weights, optimizer, done[-1].state())
     for epoch in range(len(done), recipe.epochs):
         rate = _epoch(lm, weights, optimizer, rows, recipe, epoch, seed=seed, on_progress=on_progress)
         step = (epoch + 1) * _steps(len(rows), recipe)
-        done.append(_write(folder / f"epoch-{epoch}.safetensors", _tensors(optimizer, weights), step, rate))
+        done.append(keep_checkpoint(_path(folder, epoch), weights, optimizer, step=step, learning_rate=rate))
     return weights, done
 
 
@@ -143,13 +105,6 @@ def model_key(lm: LanguageModel) -> str:
     quantized = getattr(lm.model.config, "quantization_config", None)
     device = place.device.partition(":")[0]
     return f"{lm.fingerprint} {place.dtype} {device} {place.batch_tokens} {quantized} {lm.head is None}"
-
-
-def install(weights: Mapping[str, torch.nn.Parameter], adapter: Mapping[str, Tensor]) -> None:
-    """Gives the attached adapter other weights, those of a checkpoint."""
-    with torch.no_grad():
-        for name, weight in weights.items():
-            weight.copy_(adapter[name])
 
 
 def learning_rate_at(step: int, total: int, recipe: Recipe) -> float:
@@ -182,7 +137,7 @@ def _epoch(
     rates = []
     for number in range(steps):
         batch = [rows[row] for row in order[number * recipe.batch : (number + 1) * recipe.batch]]
-        for micro in token_batches(batch, lm.placement.batch_tokens):
+        for micro in by_length([len(query) for query in batch], lm.placement.batch_tokens):
             loss = row_losses(lm, [batch[k] for k in micro]).sum() / len(batch)
             if not torch.isfinite(loss):
                 raise ModelError(
@@ -199,61 +154,16 @@ def _epoch(
     return math.fsum(rates) / steps
 
 
-def _tensors(optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.nn.Parameter]) -> Tensors:
-    moments = moments_by_name(optimizer.state_dict(), list(weights))
-    return Tensors(
-        {name: weight.detach() for name, weight in weights.items()},
-        {name: moments[name]["exp_avg"] for name in weights},
-        {name: moments[name]["exp_avg_sq"] for name in weights},
-    )
-
-
-def _resume(
-    optimizer: torch.optim.Optimizer, weights: Mapping[str, torch.nn.Parameter], checkpoint: Checkpoint
-) -> None:
-    kept = checkpoint.read()
-    install(weights, kept.adapter)
-    for name, weight in weights.items():
-        optimizer.state[weight] = {
-            "step": torch.tensor(float(checkpoint.step)),
-            "exp_avg": kept.exp_avg[name].to(weight.device),
-            "exp_avg_sq": kept.exp_avg_sq[name].to(weight.device),
-        }
-
-
-def _write(path: Path, tensors: Tensors, step: int, rate: float) -> Checkpoint:
-    """The tensors first, then the manifest that vouches for them."""
-    named = {f"{part}.{name}": tensor for part in _PARTS for name, tensor in getattr(tensors, part).items()}
-    data = save({name: tensor.cpu().contiguous() for name, tensor in named.items()})
-    write_whole(path, data)
-    manifest = {"step": step, "learning_rate": rate, "sha256": sha256(data).hexdigest()}
-    write_whole(path.with_suffix(".json"), (json.dumps(manifest, indent=2) + "\n").encode())
-    return Checkpoint(path, step, rate)
-
-
 def _found(folder: Path, epochs: int) -> list[Checkpoint]:
     """The sound checkpoints of an earlier, perhaps killed, training, up to the first that is not there or damaged."""
     found: list[Checkpoint] = []
     for epoch in range(epochs):
-        path = folder / f"epoch-{epoch}.safetensors"
-        manifest = path.with_suffix(".json")
-        if not manifest.is_file():
+        checkpoint = find_checkpoint(_path(folder, epoch))
+        if checkpoint is None:
             break
-        try:
-            said = json.loads(manifest.read_bytes())
-            if sha256(path.read_bytes()).hexdigest() != said["sha256"]:
-                raise ValueError("its hash is another")
-            found.append(Checkpoint(path, int(said["step"]), float(said["learning_rate"])))
-        except (OSError, ValueError, KeyError, TypeError) as error:
-            log.warning("the checkpoint %s is damaged (%s); training goes on before it", path, error)
-            break
+        found.append(checkpoint)
     return found
 
 
-def _parts(tensors: Mapping[str, Tensor]) -> Tensors:
-    def part(what: str) -> dict[str, Tensor]:
-        return {
-            name.removeprefix(f"{what}."): tensor for name, tensor in tensors.items() if name.startswith(f"{what}.")
-        }
-
-    return Tensors(*(part(what) for what in _PARTS))
+def _path(folder: Path, epoch: int) -> Path:
+    return folder / f"epoch-{epoch}.safetensors"

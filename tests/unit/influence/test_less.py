@@ -23,9 +23,9 @@ from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
 from nncift.tuning.adam import adam_direction
 from nncift.tuning.gradients import row_gradients
-from nncift.tuning.lora import attach, detach
+from nncift.tuning.lora import attach, detach, install
 from nncift.tuning.losses import row_losses
-from nncift.tuning.warmup import Recipe, install, train_adapter
+from nncift.tuning.warmup import Recipe, train_adapter
 from teaching import ask, size_of
 from toys import toy_lm, toy_queries, toy_tokenizer
 

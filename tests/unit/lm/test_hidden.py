@@ -9,7 +9,7 @@ import torch
 from nncift.errors import ModelError
 from nncift.ledger import Ledger
 from nncift.lm.head import decoder
-from nncift.lm.hidden import Pooling, by_length, pooled_states, token_weights
+from nncift.lm.hidden import Pooling, pooled_states, token_weights
 from nncift.lm.model import LanguageModel
 from toys import toy_lm
 
@@ -79,16 +79,6 @@ def test_every_sequence_is_one_forward_without_logits(lm: LanguageModel) -> None
 
 def test_nothing_asked(lm: LanguageModel) -> None:
     assert len(pooled_states(lm, [], "mean")) == 0
-
-
-@pytest.mark.parametrize("budget", [1, 8, 24, 64, 1000])
-def test_batches_hold_every_row_once_within_the_budget(budget: int) -> None:
-    lengths = np.random.default_rng(budget).integers(1, 40, size=50).tolist()
-    batches = list(by_length(lengths, budget))
-    assert sorted(k for batch in batches for k in batch) == list(range(50))
-    for batch in batches:
-        assert len(batch) == 1 or len(batch) * max(lengths[k] for k in batch) <= budget
-    assert [lengths[k] for batch in batches for k in batch] == sorted(lengths)
 
 
 def test_numbers_that_are_none_are_said() -> None:

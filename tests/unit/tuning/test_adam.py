@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from nncift.tuning.adam import Direction, adam_direction, make_adam, moments_by_name
+from nncift.tuning.adam import Direction, adam_direction, make_adam
 
 
 def _direction(g: float, *, m: float = 0.0, v: float = 0.0, step: int = 0, direction: Direction) -> float:
@@ -52,19 +52,3 @@ def test_is_the_next_step_of_the_optimizer_for_every_row() -> None:
         asked = gradients.clone()
         got = adam_direction(asked, kept["exp_avg"], kept["exp_avg_sq"], step=3)
         torch.testing.assert_close(got[b], taken, atol=1e-4, rtol=1e-4)
-
-
-def test_states_counted_by_number_get_their_names() -> None:
-    weights = {name: torch.nn.Parameter(torch.full((k + 1,), float(k))) for k, name in enumerate("cabd")}
-    groups = [{"params": [weights["c"], weights["a"]]}, {"params": [weights["b"], weights["d"]]}]
-    optimizer = torch.optim.AdamW(groups, lr=0.1)
-    for k, name in enumerate("cab"):  # d never gets a gradient
-        weights[name].grad = torch.full_like(weights[name], 10.0 + k)
-    optimizer.step()
-    named = moments_by_name(optimizer.state_dict(), "cabd")
-    assert sorted(named) == ["a", "b", "c"]
-    for name, state in named.items():
-        for what, value in optimizer.state[weights[name]].items():
-            assert torch.equal(state[what], value)
-    with pytest.raises(ValueError, match="holds 4 weights, and 3 names"):
-        moments_by_name(optimizer.state_dict(), "cab")

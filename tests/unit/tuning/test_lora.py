@@ -45,8 +45,6 @@ def test_attention_projections_are_found(kind: str, maps: int) -> None:
     assert all("attn" in name and weight.dtype == torch.float32 for name, weight in weights.items())
     trainable = {name: weight for name, weight in lm.model.named_parameters() if weight.requires_grad}
     assert list(trainable) == list(weights) and all(trainable[name] is weights[name] for name in weights)
-    detach(lm)
-    assert len(attach(lm, rank=3, alpha=6, targets="all-linear", seed=0)) > len(weights)
     assert not any("lm_head" in name for name, weight in lm.model.named_parameters() if weight.requires_grad)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 from dataclasses import replace
 
 import pytest
@@ -12,7 +11,7 @@ from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import Query
 from nncift.tuning.lora import attach
-from nncift.tuning.losses import row_losses, scored_tokens, token_batches
+from nncift.tuning.losses import row_losses, scored_tokens
 from toys import toy_lm, toy_queries
 
 KINDS = ("llama", "gemma3", "gpt2")
@@ -57,22 +56,6 @@ def test_a_first_token_with_nothing_before_it_is_not_scored() -> None:
     alone = row_losses(lm, [lonely])
     assert alone.tolist() == [0.0]
     alone.sum().backward()  # nothing to differentiate is no error
-
-
-def test_batches_hold_whole_rows_within_the_budget() -> None:
-    rows = toy_queries(23)
-    batches = list(token_batches(rows, 50))
-    assert sorted(k for batch in batches for k in batch) == list(range(23))
-    assert all(len(batch) * max(len(rows[k]) for k in batch) <= 50 for batch in batches)
-    assert len(batches) < 23
-    for before, after in itertools.pairwise(
-        batches
-    ):  # a batch ends for a reason: it is full, or padding would be a waste
-        length = len(rows[after[0]])
-        padded = (len(before) + 1) * length
-        assert padded > 50 or (padded > 12 and length > 1.2 * len(rows[before[0]]))
-    assert list(token_batches(rows, 1)) == [[k] for k in sorted(range(23), key=lambda k: (len(rows[k]), k))]
-    assert list(token_batches([], 50)) == []
 
 
 @pytest.mark.parametrize("tiled", [True, False])

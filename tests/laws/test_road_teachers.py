@@ -16,9 +16,10 @@ from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.errors import ConfigError, DataError
 from nncift.estimator.design import parse_labels
+from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import make_axes
 from nncift.pipeline.phases import in_phases
-from nncift.pipeline.setup import draw_pairs, prepare
+from nncift.pipeline.setup import prepare
 from nncift.plan import plan
 from nncift.progress import Silent
 from toy_road import Corpus, make_corpus, save_model, share_of_beta

@@ -12,20 +12,20 @@ import numpy as np
 
 from nncift import registry
 from nncift.config import LabelConfig, SelectConfig, parse_budget
-from nncift.data.columns import column
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.design import LabelBudget, Price, pairs_to_label, parse_labels
+from nncift.estimator.design import LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of
 from nncift.objective.base import Objective, Rule
-from nncift.pipeline.inputs import TASK, Axes, kernel_shape, make_axes
+from nncift.pipeline.choosing import choose_objective, has_tasks
+from nncift.pipeline.drawing import draw_pairs
+from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
 from nncift.registry import did_you_mean
 from nncift.run import content_key
-from nncift.seeds import generator
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
 
@@ -177,56 +177,6 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
     )
 
 
-def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "pair") -> Pairs:
-    """The pairs to label, sorted by (j, i): as a block where rows are what costs, in stripes where pairs do. Where the pool
-    rows are to be covered beside the target, half of a number of labels goes to each, because stripes over both would leave
-    a small target next to none.
-
-    Raises:
-        ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
-    """
-    m, n = max(1, len(axes.rows)), len(axes.columns)
-    rng = generator(seed, "labels")
-    if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
-        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced)
-    if priced == "row":
-        return _blocks_of_both(labels, axes, rng)
-    total = labels.pairs(m, n)
-    near = min(total // 2, axes.m * n)
-    parts = []
-    for low, high, count in ((0, axes.m, near), (axes.m, m, total - near)):
-        inside = axes.masked[(axes.masked[:, 0] >= low) & (axes.masked[:, 0] < high)] - np.array([low, 0])
-        if count:
-            budget = LabelBudget("count", count)
-            i, j = pairs_to_label(budget, high - low, n, masked=inside, rng=rng, priced=priced)
-            parts.append((i + low, j))
-    i, j = (np.concatenate(axis).astype(np.int32) for axis in zip(*parts, strict=True))
-    order = np.lexsort((i, j))
-    return i[order], j[order]
-
-
-def _blocks_of_both(labels: LabelBudget, axes: Axes, rng: np.random.Generator) -> Pairs:
-    """One set of candidates for both blocks, whose pool rows are taken from among them: every row costs, no pair does."""
-    m, n = len(axes.rows), len(axes.columns)
-    total = labels.pairs(m, n)
-    budget = LabelBudget("count", max(1, min(total // 2, axes.m * n)))
-    inside = axes.masked[axes.masked[:, 0] < axes.m]
-    i, j = pairs_to_label(budget, axes.m, n, masked=inside, rng=rng, priced="row")
-    columns = np.unique(j)
-    own = columns[columns < axes.n]
-    count = min(len(own), max(2, -(-(total - len(i)) // len(columns))))
-    helped = np.sort(rng.permutation(own)[:count]) + axes.m
-    keys = (columns[:, None] * m + helped[None, :]).ravel()
-    keys = np.setdiff1d(keys, axes.masked[:, 1] * m + axes.masked[:, 0])
-    keys = np.sort(np.concatenate([keys, j.astype(np.int64) * m + i]))
-    return (keys % m).astype(np.int32), (keys // m).astype(np.int32)
-
-
-def has_tasks(rows: Pool) -> bool:
-    """Whether any row has a column `task`."""
-    return any(column(row, TASK) is not None for row in rows)
-
-
 def influence_key(name: str, influence: Influence) -> str:
     """A registered name, or a user's `module:Class` with the hash of its file: a teacher that changes is another teacher."""
     place = inspect.getsourcefile(type(influence)) if ":" in name else None
@@ -258,55 +208,6 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
 
 def _is_influence(found: Any) -> bool:
     return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
-
-
-def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: bool) -> tuple[Objective | Rule, str]:
-    """The set function: what the user named, else what the task asks for, else what belongs to the influence; `has_tasks`
-    says whether the rows to be helped are told apart by task.
-
-    Raises:
-        ConfigError: task and files contradict each other, or the influence is pointwise and the objective is not.
-    """
-    name, why = config.objective, "as asked"
-    if name is None:
-        name, why = _objective_of_task(config, influence, has_tasks)
-    objective = registry.load("objective", name)()
-    if not influence.traits.pairwise and not objective.pointwise:
-        mend = "Use --objective top-mean, or leave --objective and --task out."
-        if config.existing is not None and config.objective is None and config.task is None:
-            mend = "Leave --existing out: what is learnt already has no say in a score of single rows."
-        raise ConfigError(
-            f"the influence `{influence.traits.name}` gives each row one score, and the objective `{name}` needs one per "
-            f"target. {mend}"
-        )
-    if config.existing is not None and not objective.needs_existing:
-        raise ConfigError(
-            f"--existing is given, but the objective `{name}` does not use it. Use --objective flcg, or leave it out."
-        )
-    return objective, why
-
-
-def _objective_of_task(config: SelectConfig, influence: Influence, has_tasks: bool) -> tuple[str, str]:
-    task = config.task or ("continual" if config.existing is not None else None)
-    if task == "continual":
-        if config.existing is None:
-            raise ConfigError("--task continual needs --existing FILE, the rows already learnt.")
-        return "flcg", "continual learning: only what the existing rows do not cover counts"
-    if config.existing is not None:
-        raise ConfigError(f"--task {task} does not use --existing. Leave it out, or use --task continual.")
-    if task == "task-specific":
-        if config.target is None:
-            raise ConfigError("--task task-specific needs --target FILE.")
-        return "flvmi", "task-specific: picks cover the target, and each pick helps it much"
-    if not influence.traits.pairwise:
-        return influence.traits.objective, f"`{influence.traits.name}` gives one score per row"
-    where = "the pool itself" if config.target is None else "the target"
-    rule = influence.traits.objective
-    if rule != "top-max":
-        return rule, f"{'coverage of' if rule == 'facility-location' else 'by'} {where}"
-    if has_tasks:
-        return rule, f"the mean influence on that task of {where} which a row helps most"
-    return "top-mean", f"the mean influence on {where}, which has no column `task`"
 
 
 def _parse(text: str, hint: Any, what: str) -> Any:

@@ -1,0 +1,55 @@
+"""Which pairs of a run get an exact influence: as a block where rows are what costs, in stripes where pairs do."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from nncift.estimator.design import LabelBudget, Price, pairs_to_label
+from nncift.pipeline.inputs import Axes
+from nncift.pipeline.journal import Pairs
+from nncift.seeds import generator
+
+
+def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "pair") -> Pairs:
+    """The pairs to label, sorted by (j, i): as a block where rows are what costs, in stripes where pairs do. Where the pool
+    rows are to be covered beside the target, half of a number of labels goes to each, because stripes over both would leave
+    a small target next to none.
+
+    Raises:
+        ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
+    """
+    m, n = max(1, len(axes.rows)), len(axes.columns)
+    rng = generator(seed, "labels")
+    if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
+        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced)
+    if priced == "row":
+        return _blocks_of_both(labels, axes, rng)
+    total = labels.pairs(m, n)
+    near = min(total // 2, axes.m * n)
+    parts = []
+    for low, high, count in ((0, axes.m, near), (axes.m, m, total - near)):
+        inside = axes.masked[(axes.masked[:, 0] >= low) & (axes.masked[:, 0] < high)] - np.array([low, 0])
+        if count:
+            budget = LabelBudget("count", count)
+            i, j = pairs_to_label(budget, high - low, n, masked=inside, rng=rng, priced=priced)
+            parts.append((i + low, j))
+    i, j = (np.concatenate(axis).astype(np.int32) for axis in zip(*parts, strict=True))
+    order = np.lexsort((i, j))
+    return i[order], j[order]
+
+
+def _blocks_of_both(labels: LabelBudget, axes: Axes, rng: np.random.Generator) -> Pairs:
+    """One set of candidates for both blocks, whose pool rows are taken from among them: every row costs, no pair does."""
+    m, n = len(axes.rows), len(axes.columns)
+    total = labels.pairs(m, n)
+    budget = LabelBudget("count", max(1, min(total // 2, axes.m * n)))
+    inside = axes.masked[axes.masked[:, 0] < axes.m]
+    i, j = pairs_to_label(budget, axes.m, n, masked=inside, rng=rng, priced="row")
+    columns = np.unique(j)
+    own = columns[columns < axes.n]
+    count = min(len(own), max(2, -(-(total - len(i)) // len(columns))))
+    helped = np.sort(rng.permutation(own)[:count]) + axes.m
+    keys = (columns[:, None] * m + helped[None, :]).ravel()
+    keys = np.setdiff1d(keys, axes.masked[:, 1] * m + axes.masked[:, 0])
+    keys = np.sort(np.concatenate([keys, j.astype(np.int64) * m + i]))
+    return (keys % m).astype(np.int32), (keys // m).astype(np.int32)

@@ -159,8 +159,8 @@ def main() -> None:
         rows = f"`{pool.name}` and `{target.name}`" if options.pool else "the generated demo rows"
         results = {
             "labels": measured("delift_labels.py", str(pool), str(target)),
-            "selectit": measured("selectit_labels.py", str(pool)),
-            "features": measured("less_features.py", str(pool)),
+            "selectit": measured("selectit_labels.py", str(pool), "--rows", "32"),
+            "features": measured("less_features.py", str(pool), "--rows", "32"),
         }
     results |= {"projection": measured("projection.py"), "fill": measured("matrix_fill.py")}
     text = page(results, rows)

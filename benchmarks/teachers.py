@@ -152,7 +152,7 @@ def cost_row(name: str, picked: Selection) -> str:
     return (
         f"| {name} | {spent['lm_forwards']:,} | {spent['lm_backwards']:,} | {spent['lm_tokens']:,} | "
         f"{total['encoder_forwards']:,} | {total['pair_predictions']:,} | {total['flops'] / 1e12:,.2f} | "
-        f"{total['seconds']:,.0f} | {total['cpu_seconds']:,.0f} | {total['peak_memory'] / 2**30:.1f} | {share} |"
+        f"{total['seconds']:,.0f} | {total['cpu_seconds']:,.0f} | {share} |"
     )
 
 
@@ -164,9 +164,9 @@ def interval(values: list[float]) -> str:
 def page(question: Question, seeds: int, sizes: tuple[int, int], sources: tuple[str, str]) -> str:
     """Runs everything and writes the page."""
     costs = [
-        "| run | forwards | backwards | tokens | texts embedded | pairs predicted | TFLOP | s | CPU s | peak GiB | "
+        "| run | forwards | backwards | tokens | texts embedded | pairs predicted | TFLOP | s | CPU s | "
         "estimator / model |",
-        "|---|" + "--:|" * 10,
+        "|---|" + "--:|" * 9,
     ]
     quality = [
         "| influence | labels | R² | R² of means | selection kept | kept by means | picks shared with exact |",
@@ -201,7 +201,8 @@ def page(question: Question, seeds: int, sizes: tuple[int, int], sources: tuple[
             *costs,
             "",
             "Counted by hooks; TFLOP is 2 per weight and token forward, 6 with backward, the estimator included. A run",
-            "through the estimator needs embeddings that an exact run does not. Loading the model is not in the seconds.",
+            "through the estimator needs embeddings that an exact run does not. Loading the model is not in the seconds, and",
+            "seconds depend on what else the machine did; calls, tokens and operations do not.",
             "",
             "## What is kept",
             f"Mean ± standard error over {seeds} draws of the labels. R²: of pairs without label. Selection kept: the",

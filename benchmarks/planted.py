@@ -55,13 +55,13 @@ def line(name: str, files: DemoFiles, model: str, folder: Path) -> tuple[str, fl
     ) if traits.free else None  # fmt: skip
     values = stored.dense() if stored else read_npz(folder / name / "labels.npz")["values"]
     scores = np.nanmean(values, axis=0)
-    total = picked.costs["total"]
+    price = picked.costs["exact"] or {"lm_forwards": 0, "lm_backwards": 0}
     shown = f"`{name}`" + "".join(f" {option}" for option in OPTIONS.get(name, ()))
     below = area(scores, spoilt)
     text = (
         f"| {shown} | {picked.objective} | {wanted[chosen].mean():.0%} | {spoilt[chosen].mean():.0%} | "
-        f"{area(scores, ~wanted):.2f} | {below:.2f} | {total['lm_forwards']:,} | "
-        f"{total['lm_backwards']:,} |"
+        f"{area(scores, ~wanted):.2f} | {below:.2f} | {price['lm_forwards']:,} | "
+        f"{price['lm_backwards']:,} |"
     )
     return text, below
 

@@ -349,15 +349,18 @@ def test_a_column_that_a_teacher_reads_is_part_of_the_question(tmp_path: Path) -
     assert labelled("aaab", "one.npz") == labelled("aaab", "two.npz")
 
 
-def test_blocks_for_two_kinds_of_rows_share_their_candidates() -> None:
-    rows = load_pool([{"id": f"p{k:03d}", "text": f"row {k}"} for k in range(200)]).by_id()
-    target = load_pool([{"id": f"t{k}", "text": f"goal {k}"} for k in range(20)]).by_id()
+@pytest.mark.parametrize(("n", "m", "most"), [(200, 20, 40), (600, 5, 140), (60, 50, 15)])
+def test_blocks_for_two_kinds_of_rows_share_their_candidates(n: int, m: int, most: int) -> None:
+    """However small the target is beside the pool, few rows are asked about."""
+    rows = load_pool([{"id": f"p{k:03d}", "text": f"row {k}"} for k in range(n)]).by_id()
+    target = load_pool([{"id": f"t{k:02d}", "text": f"goal {k}"} for k in range(m)]).by_id()
     axes = make_axes(rows, target, None, pairwise=True, uses_target=True, cover_pool=True, max_targets=99, seed=0)
     i, j = draw_pairs(parse_labels("5%"), axes, 0, priced="row")
     helped, columns = np.unique(i), np.unique(j)
-    assert len(i) >= 0.05 * 220 * 200 - len(columns) and len(np.unique(j.astype(int) * 220 + i)) == len(i)
-    assert len(columns) <= 60 and set(helped[helped >= 20] - 20) <= set(columns)
-    assert not ((i >= 20) & (i - 20 == j)).any()  # a row does not explain itself
+    assert len(i) >= 0.05 * (n + m) * n - len(columns) and len(np.unique(j.astype(int) * (n + m) + i)) == len(i)
+    assert len(columns) <= most and set(helped[helped >= m] - m) == set(columns)
+    assert len(helped[helped < m]) == min(m, len(columns))
+    assert not ((i >= m) & (i - m == j)).any()  # a row does not explain itself
 
 
 def test_progress_reaches_its_end(teachers: str, corpus: Corpus, model: str, tmp_path: Path) -> None:

@@ -39,17 +39,13 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "p
 
 
 def _blocks_of_both(labels: LabelBudget, axes: Axes, rng: np.random.Generator) -> Pairs:
-    """One set of candidates for both blocks, whose pool rows are taken from among them: every row costs, no pair does."""
-    m, n = len(axes.rows), len(axes.columns)
+    """A block of targets and pool rows with one set of candidates, from which the pool rows are taken: the fewest rows that
+    give at least so many pairs, since every row costs and no pair does."""
+    m, n = len(axes.rows), axes.n
     total = labels.pairs(m, n)
-    budget = LabelBudget("count", max(1, min(total // 2, axes.m * n)))
-    inside = axes.masked[axes.masked[:, 0] < axes.m]
-    i, j = pairs_to_label(budget, axes.m, n, masked=inside, rng=rng, priced="row")
-    columns = np.unique(j)
-    own = columns[columns < axes.n]
-    count = min(len(own), max(2, -(-(total - len(i)) // len(columns))))
-    helped = np.sort(rng.permutation(own)[:count]) + axes.m
-    keys = (columns[:, None] * m + helped[None, :]).ravel()
+    count = next((c for c in range(2, n) if c * (min(axes.m, c) + c) >= total), n)
+    columns = np.sort(rng.choice(n, count, replace=False))
+    targets = np.sort(rng.choice(axes.m, min(axes.m, count), replace=False))
+    keys = (columns[:, None] * m + np.concatenate([targets, columns + axes.m])[None, :]).ravel()
     keys = np.setdiff1d(keys, axes.masked[:, 1] * m + axes.masked[:, 0])
-    keys = np.sort(np.concatenate([keys, j.astype(np.int64) * m + i]))
     return (keys % m).astype(np.int32), (keys // m).astype(np.int32)

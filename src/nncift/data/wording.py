@@ -9,6 +9,9 @@ from nncift.errors import ConfigError
 
 WordingName = Literal["auto", "plain", "chat"]
 
+_RESPONSE = "response-5b0e93d1f27c4a68"
+"""Stands for the response when a chat template is asked what it puts behind one."""
+
 
 class Wording(Protocol):
     """A wording of a row's prompt; the response follows it, tokenised apart.
@@ -28,6 +31,10 @@ class Wording(Protocol):
         """The row's prompt, up to where its response starts; empty where it has none."""
         ...
 
+    def closing(self, row: Example) -> str:
+        """What stands behind the response when the model has said it; empty where the end-of-sequence token alone does."""
+        ...
+
 
 class PlainWording:
     """The prompt, a line break, the response: for base models."""
@@ -37,6 +44,9 @@ class PlainWording:
 
     def query(self, row: Example) -> str:
         return f"{row.prompt}\n" if len(row.turns) > 1 else ""
+
+    def closing(self, row: Example) -> str:
+        return ""
 
 
 class ChatWording:
@@ -58,9 +68,24 @@ class ChatWording:
         """
         if len(row.turns) == 1:
             return ""
-        messages = [{"role": turn.role, "content": turn.content} for turn in row.turns[:-1]]
+        return self._render(row, [(turn.role, turn.content) for turn in row.turns[:-1]], opened=True)
+
+    def closing(self, row: Example) -> str:
+        """The end of the assistant's turn, without the space before the next one.
+
+        Raises:
+            ConfigError: as in `query`.
+        """
+        if len(row.turns) == 1:
+            return ""
+        turns = [(turn.role, turn.content) for turn in row.turns[:-1]]
+        text = self._render(row, [*turns, ("assistant", _RESPONSE)], opened=False)
+        return text.rpartition(_RESPONSE)[2].rstrip()
+
+    def _render(self, row: Example, turns: list[tuple[str, str]], *, opened: bool) -> str:
+        messages = [{"role": role, "content": content} for role, content in turns]
         try:
-            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)
+            return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened)
         except Exception as error:  # a template is a program and raises what it likes
             raise ConfigError(
                 f"the chat template fails on row {row.id!r}: {error}. Use `--option wording=plain`."

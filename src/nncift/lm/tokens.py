@@ -104,6 +104,18 @@ def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) 
     return Query((*bos, *query.ids), query.response, query.truncated)
 
 
+def tokenize_lesson(tokenizer: Any, wording: Wording, row: Example, *, limit: int) -> Query | None:
+    """A row to learn from: `tokenize_row`, and behind a whole response what ends it, so that a model learns to stop. A
+    response that was cut is left open."""
+    query = tokenize_row(tokenizer, wording, row, limit=limit)
+    if query is None or len(query) >= limit:
+        return query
+    end = text_ids(tokenizer, wording.closing(row), special=True)
+    if not end and tokenizer.eos_token_id is not None:
+        end = [tokenizer.eos_token_id]
+    return Query(query.ids, (*query.response, *end)[: limit - len(query.ids)], query.truncated)
+
+
 def untrainable(lm: Any, wording: Wording, rows: Sequence[Example]) -> list[int]:
     """Positions of rows in which no token is predicted from one before it: the response has none, or only one and nothing
     stands in front of it."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from torch import Tensor
 
 from nncift.lm.head import decoder
@@ -34,24 +34,44 @@ def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B
 
     *Cost*: B forwards, and B backwards when the result is differentiated; B · d numbers of hidden states a token.
     """
-    device = lm.model.device
     ids, mask = pad([(*query.ids, *query.response) for query in queries])
+    where = predicted(queries, [0] * len(queries))
+    values = token_log_probs(lm, ids, mask, where)
+    # a table and not `index_add`, whose sums come in any order on a GPU
+    rows, columns = (index.to(values.device) for index in where[:2])
+    table = torch.zeros(ids.shape, device=values.device).index_put((rows, columns), -values)
+    counts = torch.tensor([max(1, scored_tokens(query)) for query in queries], device=values.device)
+    return table.sum(1) / counts
+
+
+def token_log_probs(
+    lm: LanguageModel, ids: Int[Tensor, "B T"], mask: Int[Tensor, "B T"], where: tuple[Tensor, Tensor, Tensor]
+) -> Float[Tensor, " R"]:
+    """Log-probabilities of some tokens of a batch, with a gradient where the model wants one.
+
+    Args:
+        lm: the language model.
+        ids: [B, T] padded token ids.
+        mask: [B, T], 1 for real tokens.
+        where: row and column of the position that predicts each token, and the token (`nncift.lm.score.predicted`).
+
+    Raises:
+        ModelError: the device is out of memory.
+
+    *Cost*: B forwards; logits exist only where a token is predicted.
+    """
+    device = lm.model.device
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
-    rows, columns, tokens = (index.to(device) for index in predicted(queries, [0] * len(queries)))
+    rows, columns, tokens = (index.to(device) for index in where)
     with within_memory(lm, work="in training"):
         if lm.head is None:
             logits = lm.model(**inputs).logits[rows, columns].float()
             lm.meter.head(ids.numel(), training=logits.requires_grad)
-            values = torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
-        else:
-            hidden = decoder(lm.model)(**inputs).last_hidden_state[rows, columns]
-            lm.meter.head(len(tokens), training=hidden.requires_grad)
-            log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
-            values = log_probs(hidden, tokens)
-    # a table and not `index_add`, whose sums come in any order on a GPU
-    table = torch.zeros(ids.shape, device=device).index_put((rows, columns), -values)
-    counts = torch.tensor([max(1, scored_tokens(query)) for query in queries], device=device)
-    return table.sum(1) / counts
+            return torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
+        hidden = decoder(lm.model)(**inputs).last_hidden_state[rows, columns]
+        lm.meter.head(len(tokens), training=hidden.requires_grad)
+        log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
+        return log_probs(hidden, tokens)
 
 
 def scored_tokens(query: Query) -> int:

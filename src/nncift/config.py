@@ -25,7 +25,32 @@ def setting(text: str, default: Any = MISSING, *, short: str | None = None) -> A
 
 
 @dataclass(frozen=True, kw_only=True)
-class _TeacherOptions:
+class Options:
+    """What every verb's options share: checked types, and a way in from names and values. Abstract."""
+
+    def __post_init__(self) -> None:
+        for item in fields(self):
+            _check_type(type(self), item.name, getattr(self, item.name))
+
+    @classmethod
+    def of(cls, values: Mapping[str, Any]) -> Self:
+        """A configuration from names and values, numbers and paths accepted where text is meant.
+
+        Raises:
+            ConfigError: a name is unknown (the nearest is suggested), missing, or its value is of the wrong type.
+        """
+        known = tuple(item.name for item in fields(cls))
+        for name in values:
+            if name not in known:
+                raise ConfigError(f"unknown option {name!r}. {did_you_mean(name, known)}")
+        missing = [item.name for item in fields(cls) if item.default is MISSING and item.name not in values]
+        if missing:
+            raise ConfigError(f"missing option {missing[0]!r}.")
+        return cls(**{name: _as_field(cls, name, value) for name, value in values.items()})
+
+
+@dataclass(frozen=True, kw_only=True)
+class _TeacherOptions(Options):
     """What labelling and selecting have in common. Abstract: only `LabelConfig` and `SelectConfig` are ever made."""
 
     pool: str = setting("Candidates: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
@@ -58,27 +83,8 @@ class _TeacherOptions:
     output: str | None = setting("Where the result goes.", None, short="-o")
 
     def __post_init__(self) -> None:
-        for item in fields(self):
-            _check_type(type(self), item.name, getattr(self, item.name))
-        for name, low in (("max_length", 16), ("max_targets", 1), ("batch_tokens", 0), ("seed", 0)):
-            if getattr(self, name) < low:
-                raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be at least {low}.")
-
-    @classmethod
-    def of(cls, values: Mapping[str, Any]) -> Self:
-        """A configuration from names and values, numbers and paths accepted where text is meant.
-
-        Raises:
-            ConfigError: a name is unknown (the nearest is suggested), missing, or its value is of the wrong type.
-        """
-        known = tuple(item.name for item in fields(cls))
-        for name in values:
-            if name not in known:
-                raise ConfigError(f"unknown option {name!r}. {did_you_mean(name, known)}")
-        missing = [item.name for item in fields(cls) if item.default is MISSING and item.name not in values]
-        if missing:
-            raise ConfigError(f"missing option {missing[0]!r}.")
-        return cls(**{name: _as_field(cls, name, value) for name, value in values.items()})
+        super().__post_init__()
+        at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
 
     def teacher_options(self) -> dict[str, str]:
         """`--option name=value` as a mapping.
@@ -156,6 +162,15 @@ def _share_hint(text: str) -> str:
     if re.fullmatch(r"\s*0?\.\d+\s*", text) and float(text) > 0:
         return f" Did you mean {float(text) * 100:.12g}%?"
     return ""
+
+
+def at_least(config: Options, **lowest: int) -> None:
+    """Raises:
+    ConfigError: a field is below its lowest value.
+    """
+    for name, low in lowest.items():
+        if getattr(config, name) < low:
+            raise ConfigError(f"{flag(name)} is {getattr(config, name)}; it must be at least {low}.")
 
 
 def flag(name: str) -> str:

@@ -17,6 +17,7 @@ import typer
 
 from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, is_list, read_recipe
 from nncift.errors import ConfigError, NnciftError
+from nncift.evaluation.options import EvaluateConfig
 from nncift.registry import did_you_mean
 from nncift.version import __version__
 
@@ -120,8 +121,9 @@ def options_of(config: type, *arguments: str) -> Callable[[Callable[..., None]],
 def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
     text, short = item.metadata["help"], item.metadata["short"]
     if positional:
+        kind = list[str] if is_list(hint) else hint
         return inspect.Parameter(
-            item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[hint, typer.Argument(help=text)]
+            item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=text)]
         )
     choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
     names = [flag(item.name), *([short] if short else [])]
@@ -173,6 +175,19 @@ def label(config: LabelConfig, as_json: AsJson = False, quiet: Quiet = False) ->
     m, n = labels.shape
     summary = {"labels": len(labels), "targets": m, "pool": n, "output": config.output}
     print(json.dumps(summary) if as_json else f"{len(labels):,} of {m * n:,} influences in {config.output}")
+
+
+@app.command()
+@options_of(EvaluateConfig, "subset")
+def evaluate(config: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Measure what subsets teach, by fine-tuning or as demonstrations, beside random subsets and other controls."""
+    from nncift.evaluation.evaluate import evaluate as measure
+    from nncift.screen import Bars
+
+    config = replace(config, output=config.output or "runs/evaluation")
+    with Bars(hidden=quiet or as_json) as bars:
+        found = measure(config, bars)
+    print(json.dumps(found.records) if as_json else "\n".join(found.told))
 
 
 @app.command()

@@ -56,6 +56,22 @@ class Picks:
 
 
 @dataclass(frozen=True, slots=True)
+class Influences:
+    """All influences of a run, exact ones and estimated ones alike.
+
+    Attributes:
+        values: float32 [n, m], `values[j, i]` the influence of pool row j on target row i; NaN where both have the same
+            text. A pool row that cannot be scored has the lowest of each column.
+        targets: the m target rows; none for a pointwise influence, whose one column stands for every target.
+        pool: the n pool rows, sorted by id.
+    """
+
+    values: Float[ndarray, "n m"]
+    targets: tuple[Example, ...]
+    pool: tuple[Example, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The chosen rows in rank order.
 
@@ -70,6 +86,7 @@ class Selection:
         subset: the file of the chosen rows; None after `resize`, which writes none.
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
+        influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
     """
 
     pool: Pool
@@ -82,6 +99,7 @@ class Selection:
     subset: Path | None
     folder: Path
     ranker: Callable[[int], Picks]
+    influences: Callable[[], Influences]
 
     def __len__(self) -> int:
         return len(self.picks.order)

@@ -16,12 +16,13 @@ FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "ca
 """The ground floor, whose files may use one another."""
 
 ORDER = (
-    *("data", "lm", "tuning", "embed", "influence", "estimator", "kernel", "objective", "evaluation"),
+    *("data", "lm", "tuning", "embed", "influence", "estimator", "kernel", "objective"),
     *(
         "selection",
         "run",
         "scale",
         "pipeline",
+        "evaluation",
         "plan",
         "experiment",
         "report",

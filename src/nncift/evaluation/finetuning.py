@@ -39,7 +39,6 @@ class FineTuning:
         learning_rate: the highest; it falls linearly to zero.
         epochs: passes over the subset.
         batch: rows a step.
-        max_length: longest row in tokens; the prompt loses text from its left first.
     """
 
     rank: int = 8
@@ -48,7 +47,6 @@ class FineTuning:
     learning_rate: float = 2e-4
     epochs: int = 3
     batch: int = 4
-    max_length: int = 1024
 
 
 @contextmanager
@@ -113,7 +111,9 @@ def refuse_other_devices(lm: LanguageModel) -> None:
     device = lm.placement.device
     number = device.partition(":")[2]
     if number not in ("", "0"):
-        raise ConfigError(f"fine-tuning runs on the first visible GPU: set CUDA_VISIBLE_DEVICES={number}, not {device}.")
+        raise ConfigError(
+            f"fine-tuning runs on the first visible GPU: set CUDA_VISIBLE_DEVICES={number}, not {device}."
+        )
 
 
 def _train(
@@ -165,7 +165,8 @@ def _checkpointing(lm: LanguageModel) -> Iterator[None]:
         return
     new = hasattr(lm.model, "activation_checkpointing_enable")  # its name since transformers 5.23
     enable, disable = (
-        getattr(lm.model, f"{'activation' if new else 'gradient'}_checkpointing_{verb}") for verb in ("enable", "disable")
+        getattr(lm.model, f"{'activation' if new else 'gradient'}_checkpointing_{verb}")
+        for verb in ("enable", "disable")
     )
     enable({"use_reentrant": False})
     try:

@@ -19,7 +19,7 @@ class EvaluateConfig(Options):
     """Options of `nncift evaluate`."""
 
     subset: tuple[str, ...] = setting("Run folders, or files of chosen rows; several are compared.")
-    test: str = setting("Rows to measure on; none of them may be in the pool.")
+    test: str | None = setting("Rows to measure on; those that are in the pool are left out.", None)
     pool: str | None = setting("What the subsets were chosen from; a run folder knows it.", None)
     target: str | None = setting("What the `embedding` control selects for; a run folder knows it.", None, short="-t")
     model: str = setting("Language model: hub id, folder, .gguf file, or gemma-3-270m.", short="-m")

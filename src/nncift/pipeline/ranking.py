@@ -23,7 +23,7 @@ from nncift.objective.reasons import explain
 from nncift.pipeline import filling
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.models import Embeddings, Models
-from nncift.selection import Picks
+from nncift.selection import Influences, Picks
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +46,19 @@ class Ranked:
     flops: int
 
 
+@dataclass(frozen=True, slots=True)
+class Ranker:
+    """Answers from the kernels of a run, which are filled when it is first asked, and kept.
+
+    Attributes:
+        rank: the ranking of a number of rows.
+        influences: every influence of a pool row on a target row.
+    """
+
+    rank: Callable[[int], Ranked]
+    influences: Callable[[], Influences]
+
+
 def make_ranker(
     config: SelectConfig,
     models: Models,
@@ -54,8 +67,8 @@ def make_ranker(
     labels: Labels | None,
     estimator: FittedEstimator | None,
     barred: Int[ndarray, " b"],
-) -> Callable[[int], Ranked]:
-    """A function that ranks any number of rows; the kernels are filled when it is first called, and kept.
+) -> Ranker:
+    """Ranks any number of rows.
 
     Args:
         config: weights, threads, and what to do with known labels.
@@ -107,7 +120,13 @@ def make_ranker(
         error = _sampling_error(problem, ranking.order, left_out) if left_out else None
         return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0, flops)
 
-    return rank
+    def influences() -> Influences:
+        kernels = filling.kernels(filled(), axes)
+        values = kernels.target.copy()
+        values[kernels.masked[:, 1], kernels.masked[:, 0]] = np.nan
+        return Influences(values, axes.rows[: axes.m], axes.columns[: axes.n])
+
+    return Ranker(rank, influences)
 
 
 def _only(open_: Int[ndarray, " o"], kernels: Kernels) -> Kernels:

@@ -110,9 +110,9 @@ class _Road:
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
         barred = self._barred()
-        rank = make_ranker(config, self.models, objective, self.embeddings, labels, estimator, barred)
+        ranker = make_ranker(config, self.models, objective, self.embeddings, labels, estimator, barred)
         record = self._stage(
-            "select", self._depends(config, objective), lambda done: self._choose(done, config, rank, labels)
+            "select", self._depends(config, objective), lambda done: self._choose(done, config, ranker.rank, labels)
         )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
@@ -137,7 +137,8 @@ class _Road:
             notes=notes,
             subset=subset,
             folder=folder.path,
-            ranker=lambda budget: rank(budget).picks,
+            ranker=lambda budget: ranker.rank(budget).picks,
+            influences=ranker.influences,
         )
 
     def labelling(self) -> Labelling:

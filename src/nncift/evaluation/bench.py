@@ -18,12 +18,13 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from nncift.data.demonstrations import Demonstrations, choose_demonstrations, demonstration_text, query_text
 from nncift.data.rows import Example
-from nncift.data.wording import Wording, choose_wording
+from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.evaluation.finetuning import FineTuning, fine_tuned
 from nncift.evaluation.options import By, EvaluateConfig
-from nncift.evaluation.prompting import Demonstrated, Nearest, demonstrated
+from nncift.evaluation.prompting import Order, icl_queries, nearest
 from nncift.ledger import Ledger
 from nncift.lm.generate import Decoding, generate
 from nncift.lm.model import LanguageModel
@@ -51,10 +52,10 @@ class Measuring:
 
     fine_tuning: FineTuning
     shots: int
-    nearest: Nearest
+    nearest: Order
     decoding: Decoding
     max_length: int
-    wording: str
+    wording: WordingName
 
     @classmethod
     def of(cls, config: EvaluateConfig) -> Measuring:
@@ -70,7 +71,7 @@ class Measuring:
                 batch=config.batch,
             ),
             shots=config.shots,
-            nearest=config.nearest,
+            nearest="nearest-first" if config.nearest == "first" else "nearest-last",
             decoding=Decoding(config.max_new_tokens, temperature=0.2 if drawn else 0.0, min_p=0.1 if drawn else 0.0),
             max_length=config.max_length,
             wording=config.wording,
@@ -116,6 +117,23 @@ class Cell:
     facts: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Shown:
+    """A model that was shown a subset.
+
+    Attributes:
+        asked: what each test row asks of it; None where it cannot be asked.
+        lessons: what was taught, in tokens.
+        facts: what was cut or left out.
+        answer: finds the answer in what the model wrote.
+    """
+
+    asked: list[Query | None]
+    lessons: list[Query]
+    facts: dict[str, int]
+    answer: Callable[[str], str]
+
+
 class Bench:
     """One language model and one set of test rows.
 
@@ -158,6 +176,11 @@ class Bench:
             return choose_wording(self.lm.tokenizer, self.how.wording)
         except ConfigError as error:
             raise ConfigError(str(error).replace("Use 'plain'.", "Use --wording plain.")) from error
+
+    @cached_property
+    def demonstrations(self) -> Demonstrations:
+        """How rows are worded as demonstrations."""
+        return choose_demonstrations(self.lm.tokenizer, self.how.wording)
 
     def key(self, trial: Trial) -> str:
         """The name of a cell."""
@@ -209,66 +232,70 @@ class Bench:
         self.lm.meter.ledger = Ledger()
         clock = Clock()
         rows = sorted(trial.rows, key=lambda row: row.id)
-        with self._shown(rows, trial) as (asked, lessons, facts):
+        with self._shown(rows, trial) as shown:
             costs = self.lm.meter.ledger.record() | {name: round(spent, 3) for name, spent in clock.spent().items()}
             self.lm.meter.ledger = Ledger()
-            place = [k for k, query in enumerate(asked) if query is not None]
-            queries = [query for query in asked if query is not None]
+            place = [k for k, query in enumerate(shown.asked) if query is not None]
+            queries = [query for query in shown.asked if query is not None]
             if self._read("cells", key) is None:
                 found = score_responses(self.lm, [()] * len(queries), queries)
                 self.reporter.advance(len(self.test))
                 record = {
                     "loss": self._laid_out(place, [-float(values.mean(dtype=np.float64)) for values in found]),
                     "rows": len(rows),
-                    "tokens": sum(map(len, lessons)),
-                    "response_tokens": sum(len(query.response) for query in lessons),
+                    "tokens": sum(map(len, shown.lessons)),
+                    "response_tokens": sum(len(query.response) for query in shown.lessons),
                     "costs": costs,
-                    "facts": facts,
+                    "facts": shown.facts,
                 }
                 self._write("cells", key, record)
             if answers:
                 texts = generate(self.lm, [query.ids for query in queries], self.how.decoding, seed=trial.seed)
-                self._write("answers", self._answers_key(key), self._laid_out(place, texts))
+                self._write("answers", self._answers_key(key), self._laid_out(place, list(map(shown.answer, texts))))
 
     @contextmanager
-    def _shown(
-        self, rows: list[Example], trial: Trial
-    ) -> Iterator[tuple[list[Query | None], list[Query], dict[str, int]]]:
-        """The model after it was shown the rows: what each test row asks of it, what was taught, and what was cut."""
-        lm, limit = self.lm, min(self.how.max_length, self.lm.max_length)
+    def _shown(self, rows: list[Example], trial: Trial) -> Iterator[_Shown]:
+        """The model after it was shown the rows."""
+        limit = min(self.how.max_length, self.lm.max_length)
         if trial.by == "icl":
-            shown = self._demonstrated(rows, limit)
-            lessons = [query for row in rows if (query := tokenize_row(lm.tokenizer, self.wording, row, limit=limit))]
-            yield shown.queries, lessons, {"demonstrations_dropped": shown.dropped, "test_too_long": shown.too_long}
+            yield self._demonstrated(rows, limit)
             return
-        asked = [_scorable(tokenize_row(lm.tokenizer, self.wording, row, limit=limit)) for row in self.test]
-        found = [_scorable(tokenize_lesson(lm.tokenizer, self.wording, row, limit=limit)) for row in rows]
+        lm, wording = self.lm, self.wording
+        asked = [_scorable(tokenize_row(lm.tokenizer, wording, row, limit=limit)) for row in self.test]
+        found = [_scorable(tokenize_lesson(lm.tokenizer, wording, row, limit=limit)) for row in rows]
         lessons = [query for query in found if query is not None]
         facts = {
             "lessons_cut": sum(query.truncated for query in lessons),
             "lessons_left_out": len(found) - len(lessons),
             "test_cut": sum(query.truncated for query in asked if query is not None),
         }
+        shown = _Shown(asked, lessons, facts, str.strip)
         if not lessons:
-            yield asked, lessons, facts
+            yield shown
             return
         fine_tuning = self.how.fine_tuning
         with fine_tuned(lm, lessons, fine_tuning, seed=trial.seed, on_progress=self.reporter.advance):
-            yield asked, lessons, facts
+            yield shown
 
-    def _demonstrated(self, rows: list[Example], limit: int) -> Demonstrated:
-        how = self.how
-        return demonstrated(
-            self.lm,
-            self.wording,
-            rows,
-            self.test,
-            embed=self._embed,
-            shots=how.shots,
-            order=how.nearest,
-            limit=limit,
-            room=how.decoding.max_new_tokens,
-        )
+    def _demonstrated(self, rows: list[Example], limit: int) -> _Shown:
+        """The base model behind the nearest rows; nothing is trained."""
+        near: list[list[Example]] = [[] for _ in self.test]
+        if rows:
+            ours = self._embed([query_text(row) for row in self.test])
+            theirs = self._embed([demonstration_text(row) for row in rows])
+            near = [[rows[k] for k in found] for found in nearest(ours, theirs, self.how.shots)]
+        room = self.how.decoding.max_new_tokens
+        wording = self.demonstrations
+        asked = icl_queries(self.lm, wording, near, self.test, limit=limit, new_tokens=room, order=self.how.nearest)
+        facts = {
+            "demonstrations_dropped": sum(
+                len(shown) - query.prompt.kept for shown, query in zip(near, asked, strict=True)
+            ),
+            "test_too_long": sum(not query.usable for query in asked),
+        }
+        queries = [query.query if query.usable else None for query in asked]
+        every = (tokenize_row(self.lm.tokenizer, self.wording, row, limit=limit) for row in rows)
+        return _Shown(queries, [query for query in every if query is not None], facts, wording.answer)
 
     def _laid_out(self, place: list[int], values: Sequence[Any]) -> list[Any]:
         """One entry per test row; None where the row could not be asked."""

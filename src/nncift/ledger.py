@@ -11,7 +11,8 @@ class Ledger:
     on its modules, not derived from what was asked for.
 
     Attributes:
-        lm_forwards: sequences that went forward through the language model, in training and for gradients too.
+        lm_forwards: sequences that went forward through the language model, in training and for gradients too; one that is
+            written counts once, however many tokens it grew by.
         lm_prefixes: shared prefixes that went forward beside them, to be kept as key-value caches.
         lm_backwards: sequences that went backward.
         lm_tokens: tokens that went forward, padding excluded.

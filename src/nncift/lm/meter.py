@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -21,6 +23,7 @@ class Meter:
 
     def __init__(self, model: Any) -> None:
         self.ledger = Ledger()
+        self._steps: int | None = None
         trunk = model.get_decoder()
         self.head_weights = count_weights(model.get_output_embeddings())
         self.trunk_weights = count_weights(trunk) - count_weights(trunk.get_input_embeddings())
@@ -32,10 +35,29 @@ class Meter:
         self.ledger.head_tokens += positions
         self.ledger.flops += (6 if training else 2) * self.head_weights * positions
 
+    @contextmanager
+    def writing(self) -> Iterator[None]:
+        """Within, the forwards are steps of one batch that is being written: the first counts its rows, the later ones, which
+        feed what was written back, their tokens alone."""
+        self._steps = 0
+        try:
+            yield
+        finally:
+            self._steps = None
+
+    def wrote(self, lengths: Sequence[int]) -> None:
+        """Notes, within `writing`, how many tokens each row wrote: what went forward behind its end was padding."""
+        idle = sum((self._steps or 0) - length for length in lengths)
+        self.ledger.lm_tokens -= idle
+        self.ledger.lm_padding += idle
+
     def _forward(self, module: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         rows, slots, real = _size(args, kwargs)
         cache = kwargs.get("past_key_values")
-        if cache is not None and cache.get_seq_length() == 0:
+        if self._steps is not None:
+            self.ledger.lm_forwards += 0 if self._steps else rows
+            self._steps += 1
+        elif cache is not None and cache.get_seq_length() == 0:
             self.ledger.lm_prefixes += rows
         else:
             self.ledger.lm_forwards += rows

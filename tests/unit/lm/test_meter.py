@@ -42,5 +42,23 @@ def test_prefixes_are_told_from_sequences() -> None:
     assert ledger.lm_tokens == 2 + 3 + 3 * 3 and ledger.lm_padding == 1
 
 
+def test_what_is_written_counts_once_and_ended_rows_are_padding() -> None:
+    """Three rows go through together, then token by token; the first wrote one token, the last all three."""
+    lm = toy_lm()
+    lm.meter.ledger = ledger = Ledger()
+    trunk = lm.model.get_decoder()
+    ids = torch.tensor([[5, 6, 7, 8], [0, 0, 5, 6], [0, 9, 9, 9]])
+    with lm.meter.writing():
+        trunk(input_ids=ids, attention_mask=(ids > 0).long())
+        trunk(input_ids=ids[:, :1] + 4)
+        trunk(input_ids=ids[:, :1] + 4)
+        assert (ledger.lm_forwards, ledger.lm_tokens, ledger.lm_padding) == (3, 9 + 6, 3)
+        lm.meter.wrote([1, 2, 3])
+    assert (ledger.lm_forwards, ledger.lm_tokens, ledger.lm_padding) == (3, 9 + 3, 3 + 3)
+    assert ledger.lm_prefixes == 0 and ledger.flops == 2 * lm.meter.trunk_weights * 18
+    trunk(input_ids=ids[:2])
+    assert ledger.lm_forwards == 5
+
+
 def test_loading_costs_nobody() -> None:
     assert toy_lm().meter.ledger == Ledger()

@@ -1,0 +1,257 @@
+"""How sure one can be of a score, and of one subset's gain over another random draw.
+
+Scores of one subset are an array [draws, seeds, items], NaN where a score is missing. A chosen subset has one draw;
+`random` is drawn anew several times, and trained with several seeds per draw. All are scored on the same test items.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+from jaxtyping import Bool, Float, Int
+from numpy import ndarray
+
+from nncift.estimator.agreement import FEWEST_CLUSTERS, average_ranks
+
+LEVEL = 0.05
+Verdict = Literal["beats random", "loses to random", "no difference shown"]
+
+_TAILS = (LEVEL / 2, 1 - LEVEL / 2)
+_BLOCK = 1 << 22  # item weights that are alive at once
+_NOTHING = 1e-12  # a difference of means this small beside the scores is rounding
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A mean and its 95 % interval.
+
+    Attributes:
+        mean: of the scores there are; None without any.
+        low: lower end; None where fewer than five items have a score.
+        high: upper end.
+        n: scores asked for: draws × seeds × items.
+        n_scored: scores there are.
+    """
+
+    mean: float | None
+    low: float | None
+    high: float | None
+    n: int
+    n_scored: int
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """How far a subset's mean lies above that of random draws, and the 95 % interval of what one more draw would leave.
+
+    Attributes:
+        diff: subset minus random; None where no item is scored on both sides.
+        low: lower end; None where one random draw or fewer than five items tell too little.
+        high: upper end.
+        p: two-sided; None as `low`.
+    """
+
+    diff: float | None
+    low: float | None
+    high: float | None
+    p: float | None
+
+
+def mean_interval(scores: Float[ndarray, "D S n"], rng: np.random.Generator, *, replicates: int = 10_000) -> Interval:
+    """The mean of a subset's scores with its 95 % interval, by the hierarchical bootstrap.
+
+    Use it to print a score. A replicate resamples the draws, the seeds within each draw that it took, and the items once
+    for all of them; its value is the mean of the scores there are. Percentiles of few draws make a narrow interval (five
+    draws: the spread is a tenth too small); what it says of random's mean is not what `difference` asks.
+
+    Args:
+        scores: one subset's, in any unit; NaN is a missing score. A cell without any score is not resampled.
+        rng: the only source of chance.
+        replicates: how often to resample, 1 or more.
+    """
+    present = ~np.isnan(scores)
+    n, n_scored = present.size, int(present.sum())
+    if not n_scored:
+        return Interval(None, None, None, n, 0)
+    mean = float(scores[present].mean(dtype=np.float64))
+    draws, items = np.any(present, axis=(1, 2)), np.any(present, axis=(0, 1))
+    if items.sum() < FEWEST_CLUSTERS:
+        return Interval(mean, None, None, n, n_scored)
+    sums, counts = _resample_items(scores[draws][:, :, items], rng, replicates)
+    times = _resample_seeds(
+        np.any(present[draws], axis=2),
+        rng.multinomial(draws.sum(), np.full(draws.sum(), 1 / draws.sum()), size=replicates),
+        rng,
+    )
+    total, weight = (times * sums).sum(axis=(1, 2)), (times * counts).sum(axis=(1, 2))
+    low, high = np.quantile(total[weight > 0] / weight[weight > 0], _TAILS)
+    return Interval(mean, float(low), float(high), n, n_scored)
+
+
+def difference(
+    subset: Float[ndarray, "E T n"],
+    random: Float[ndarray, "D S n"],
+    rng: np.random.Generator,
+    *,
+    replicates: int = 10_000,
+) -> Difference:
+    """Whether a subset is better than one more random draw would be: subset minus random, paired by item.
+
+    Use it before any claim of a gain. A score is
+
+        x[d, s, i] = item i + draw d + seed s of d + (what d and s make of i),
+
+    and the mean over n items of one cell row d varies by  v = σ²_draw + σ²_seed / S + σ²_rest / n  between draws; how
+    hard the items are is the same for all of them and cancels. A subset that is nothing but one more draw differs from
+    the mean of D draws with variance v · (1 + 1/D), and the variance s² (D - 1 degrees of freedom) of the draws' means
+    estimates v whole, seeds and items included. So diff / (s · √(1 + 1/D)) is Student's t with D - 1 degrees, exactly
+    so for normal scores: no resampling of five draws could tell that. The bootstrap over items (crossed) and seeds
+    (within draws) is there for what s cannot see: a subset whose gains differ more from item to item, or from seed to
+    seed, than those of a random draw. Its replicates give the variance b² of the difference and, from the same
+    resamples, the part c² of s² that is due to items and seeds. Only the excess b² - c² · (1 + 1/D), where positive, is
+    added, so that nothing is counted twice. Noise = excess (resampled differences, shrunk) + s · √(1 + 1/D) · t.
+
+    A score counts as its distance from the item's mean over all random cells, which changes nothing where none is
+    missing, and keeps a hard item that one cell lacks from flattering it. Items that either side lacks in all cells are
+    left out; so are draws and cells without a score. Where the subset has fewer seeds than random, the seeds' variance
+    that s misses is added. A subset of E draws is judged by its mean: 1/E + 1/D, with the spread of both sides.
+
+    Args:
+        subset: scores of the subset; seeds may be as many as random's or not.
+        random: scores of the random draws of the same size, on the same items.
+        rng: the only source of chance.
+        replicates: how often to resample, 1 or more; p is never below 2 / (replicates + 1).
+    """
+    both = ~np.isnan(subset).all(axis=(0, 1)) & ~np.isnan(random).all(axis=(0, 1))
+    if not both.any():
+        return Difference(None, None, None, None)
+    centre = np.nanmean(random[:, :, both], axis=(0, 1), dtype=np.float64)
+    x, first = _stacked(subset[:, :, both] - centre, random[:, :, both] - centre)
+    present = ~np.isnan(x)
+    means = np.nanmean(x, axis=(1, 2))
+    diff = float(_gap(means, first))
+    if abs(diff) <= _NOTHING * np.abs(centre).max():
+        diff = 0.0
+    if len(x) - first < 2 or both.sum() < FEWEST_CLUSTERS:
+        return Difference(diff, None, None, None)
+
+    sums, counts = _resample_items(x, rng, replicates)
+    cells = np.any(present, axis=2)
+    times = _resample_seeds(cells, np.ones((replicates, len(x)), dtype=np.int64), rng)
+    total, weight = (times * sums).sum(axis=2), (times * counts).sum(axis=2)
+    moved = np.divide(total, weight, out=np.tile(means, (replicates, 1)), where=weight > 0) - means
+    scale = 1 / first + 1 / (len(x) - first)
+    resampled = _gap(moved, first)
+    excess = max(0.0, resampled.var() - scale * _spread(moved, first).mean())
+    shrink = np.sqrt(excess / resampled.var()) if excess else 0.0
+    lacking = _lacking_seeds(np.nanmean(np.where(cells[:, :, None], x, 0), axis=2), cells, first)
+    values = diff + shrink * resampled
+    values += np.sqrt(scale * _spread(means, first)) * rng.standard_t(len(x) - 2, size=replicates)
+    values += np.sqrt(lacking) * rng.standard_normal(replicates)
+    low, high = np.quantile(values, _TAILS)
+    beyond = min((values <= 0).sum(), (values >= 0).sum())
+    return Difference(diff, float(low), float(high), float(min(1.0, 2 * (beyond + 1) / (replicates + 1))))
+
+
+def _stacked(subset: Float[ndarray, "E T n"], random: Float[ndarray, "D S n"]) -> tuple[Float[ndarray, "C U n"], int]:
+    """The draws of both sides that have a score, the subset's first, and how many of them are the subset's."""
+    sides = [side[~np.isnan(side).all(axis=(1, 2))] for side in (subset, random)]
+    seeds = max(side.shape[1] for side in sides)
+    padded = [np.pad(side, ((0, 0), (0, seeds - side.shape[1]), (0, 0)), constant_values=np.nan) for side in sides]
+    return np.concatenate(padded), len(sides[0])
+
+
+def _gap(means: Float[ndarray, "*R C"], first: int) -> Float[ndarray, "*R"]:
+    """Mean of the first draws minus mean of the others."""
+    return means[..., :first].mean(axis=-1) - means[..., first:].mean(axis=-1)
+
+
+def _spread(means: Float[ndarray, "*R C"], first: int) -> Float[ndarray, "*R"]:
+    """Variance between draws of one side, pooled over both; a side of one draw has none to tell."""
+    squares = sum(side.var(axis=-1) * side.shape[-1] for side in (means[..., :first], means[..., first:]))
+    return squares / (means.shape[-1] - 2)
+
+
+def _lacking_seeds(cell_means: Float[ndarray, "C U"], cells: Bool[ndarray, "C U"], first: int) -> float:
+    """The variance of the difference that seeds cause and the spread of the draws misses: the subset has fewer."""
+    held = cells.sum(axis=1)
+    lacking = (1 / held[:first]).mean() - (1 / held[first:]).mean()
+    freedom = (held - 1).sum()
+    if lacking <= 0 or not freedom:
+        return 0.0
+    around = cell_means - (cell_means.sum(axis=1, where=cells) / held)[:, None]
+    return float(lacking / first * np.square(around).sum(where=cells) / freedom)
+
+
+def _resample_items(
+    scores: Float[ndarray, "C U n"], rng: np.random.Generator, replicates: int
+) -> tuple[Float[ndarray, "R C U"], Float[ndarray, "R C U"]]:
+    """Each cell's sum of scores, and how many there are, over items drawn with replacement: the same for all cells."""
+    n = scores.shape[2]
+    present = ~np.isnan(scores)
+    flat = np.concatenate([np.where(present, scores, 0.0).reshape(-1, n), present.reshape(-1, n)]).T
+    found = np.empty((replicates, flat.shape[1]))
+    step = max(1, _BLOCK // n)
+    for start in range(0, replicates, step):
+        rows = min(step, replicates - start)
+        drawn = rng.integers(n, size=(rows, n)) + n * np.arange(rows)[:, None]
+        found[start : start + rows] = np.bincount(drawn.ravel(), minlength=rows * n).reshape(rows, n) @ flat
+    sums, counts = np.split(found, 2, axis=1)
+    return sums.reshape(-1, *scores.shape[:2]), counts.reshape(-1, *scores.shape[:2])
+
+
+def _resample_seeds(
+    cells: Bool[ndarray, "C U"], draws: Int[ndarray, "R C"], rng: np.random.Generator
+) -> Int[ndarray, "R C U"]:
+    """How often each cell is taken: every time that a draw is taken, as many of its seeds as it has, with replacement."""
+    held = cells.sum(axis=1)
+    return rng.multinomial(draws * held, cells / held[:, None])
+
+
+def holm(p_values: Sequence[float]) -> list[float]:
+    """The p-values after Holm's adjustment for how many there are, in the order given.
+
+    *Reference*: Holm, A simple sequentially rejective multiple test procedure, 1979.
+    """
+    p = np.asarray(p_values, dtype=np.float64)
+    order = np.argsort(p, kind="stable")
+    stepped = np.maximum.accumulate(p[order] * np.arange(len(p), 0, -1))
+    adjusted = np.empty_like(p)
+    adjusted[order] = np.minimum(stepped, 1.0)
+    return adjusted.tolist()
+
+
+def verdict(diff: float, low: float, high: float, *, p_adjusted: float, higher_is_better: bool) -> Verdict:
+    """What may be said of a subset beside random draws: the interval must exclude zero and the adjusted p be below 0.05.
+
+    Args:
+        diff: subset minus random, in the metric's unit.
+        low: lower end of its interval.
+        high: upper end.
+        p_adjusted: after `holm`, over all comparisons that are shown.
+        higher_is_better: False for a loss.
+    """
+    if low <= 0 <= high or p_adjusted >= LEVEL:
+        return "no difference shown"
+    return "beats random" if (diff > 0) == higher_is_better else "loses to random"
+
+
+def spearman(a: Float[ndarray, "m r"], b: Float[ndarray, "m r"]) -> Float[ndarray, "m"]:
+    """Rank correlation of each row of `a` with that row of `b`, ties at their mean rank; NaN where a row is constant or
+    holds a NaN."""
+    x, y = _row_ranks(a), _row_ranks(b)
+    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+    spread = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
+    known = (spread > 0) & ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
+    return np.divide((x * y).sum(axis=1), spread, out=np.full(len(a), np.nan), where=known)
+
+
+def _row_ranks(values: Float[ndarray, "m r"]) -> Float[ndarray, "m r"]:
+    """Average ranks within each row, from one ranking of all: rows are told apart, and the rows above taken off."""
+    _, codes = np.unique(values, return_inverse=True)
+    above = np.arange(len(values))[:, None]
+    apart = codes.reshape(values.shape) + above * values.size
+    return average_ranks(apart.ravel()).reshape(values.shape) - above * values.shape[1]

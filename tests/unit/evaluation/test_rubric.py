@@ -32,7 +32,14 @@ def test_a_rubric_with_a_hole_is_refused(levels: tuple[str, ...]) -> None:
 def test_the_parts_stand_in_the_order_of_prometheus(feedback: bool) -> None:
     rubric = Rubric("<the criterion>", tuple(f"<level {k}>" for k in range(1, 6)))
     prompt = judge_prompt(rubric, "<asked>", "<given>", "<wanted>", feedback=feedback)
-    parts = [judge_task(feedback=feedback), "<asked>", "<given>", "Reference answer (grade 5)", "<wanted>", rubric.criterion]
+    parts = [
+        judge_task(feedback=feedback),
+        "<asked>",
+        "<given>",
+        "Reference answer (grade 5)",
+        "<wanted>",
+        rubric.criterion,
+    ]
     parts += [f"Grade {k}: <level {k}>" for k in range(1, 6)]
     places = [prompt.index(part) for part in parts]
     assert places == sorted(places) and places[0] == 0
@@ -98,11 +105,23 @@ def test_a_grade_is_found_however_it_is_dressed(completion: str, grade: int | No
         *("", " \n", "4", "I give it a 4.", "Score: 4", "[RESULT]", "[RESULT] ", "[RESULT] none", "[RESULT] four"),
         *("[RESULT] 0", "[RESULT] 6", "[RESULT] 10", "[RESULT] 45", "[RESULT] 4.5", "[RESULT] 4,5", "[RESULT] 4.0"),
         *("[RESULT] -4", "[RESULT] −4", "[RESULT] 04", "[RESULT] 4th", "[RESULT] 4½", "[RESULT] 4²", "[RESULT] ４"),
-        *("[RESULT] .4", "[RESULT] 1e0", "[RESULT] 0x4", "[RESULT] NaN", "[RESULT] A4", "Result: 4.5/5", "[RESULT] 4/5.5"),
+        *(
+            "[RESULT] .4",
+            "[RESULT] 1e0",
+            "[RESULT] 0x4",
+            "[RESULT] NaN",
+            "[RESULT] A4",
+            "Result: 4.5/5",
+            "[RESULT] 4/5.5",
+        ),
         *("[RESULT] 4 5", "[RESULT] 4 or 5", "[RESULT] 3-4", "[RESULT] 3/4", "[RESULT] 4/10", "[RESULT] 4 out of 10"),
         *("[RESULT] 4\n5", "[RESULT] 4, though 3 would do", "[RESULT] 4/55", "[RESULT] 4/5 3/5", "[RESULT] 4 (80%)"),
         *("as a result 4 of them", "results: 4", "The result is 4", "[RESULTS] 4", "Result: the list has 3 parts"),
-        *("[RESULT] 4 and in the end [RESULT] none", "[RESULT] 4 [RESULT] 4.5", "[RESULT] (a whole number from 1 to 5)"),
+        *(
+            "[RESULT] 4 and in the end [RESULT] none",
+            "[RESULT] 4 [RESULT] 4.5",
+            "[RESULT] (a whole number from 1 to 5)",
+        ),
     ],
 )
 def test_no_grade_is_made_up(completion: str) -> None:
@@ -126,7 +145,9 @@ def test_a_number_is_a_grade_only_from_one_to_five(number: int) -> None:
     assert parse_grade(f"Feedback. [RESULT] {number}") == (number if 1 <= number <= 5 else None)
 
 
-@pytest.mark.parametrize("piece", ["a", "1", "[", "result ", "[RESULT]", "[RESULT] 4 ", "*", "result*********", "  ", "4/"])
+@pytest.mark.parametrize(
+    "piece", ["a", "1", "[", "result ", "[RESULT]", "[RESULT] 4 ", "*", "result*********", "  ", "4/"]
+)
 def test_long_garbage_is_read_in_no_time(piece: str) -> None:
     start = time.perf_counter()
     parse_grade(piece * 200_000)

@@ -39,6 +39,7 @@ _MEND = {
     "401": "Put the key of {url} into the environment variable {keys[0]}",
     "403": "Check what the key in {keys[0]} may do on {url}",
     "404": "Check the address {url} (it mostly ends in /v1) and the model name {model!r}",
+    "500": "Look into the server's log, and check the model name {model!r}: some servers answer 500 to one they do not know",
     "429": "Ask less often or for less at a time, or wait until the server's quota is free again",
 }
 
@@ -177,11 +178,12 @@ class ServerJudge:
         return Asker(client, openai, self.model, body, key)
 
     def _warn(self, total: int, failures: Counter[str], asked: int, last: Fault) -> None:
-        counts = ", ".join(f"{count} {reason}" for reason, count in failures.most_common())
+        named = ((f"HTTP {reason}" if reason.isdigit() else reason, count) for reason, count in failures.most_common())
+        counts = ", ".join(f"{count} {reason}" for reason, count in named)
         given_up = f" ({total - asked} of them were not asked for any more)" if asked < total else ""
         said = f' The server says: "{last.said}".' if last.said else ""
         reason = failures.most_common(1)[0][0]
-        mend = _MEND.get(reason, "Look into the server's log at {url}")
+        mend = _MEND.get(reason, "Look into the log of the server at {url}")
         hint = mend.format(
             url=self.url,
             model=self.model,

@@ -144,7 +144,7 @@ def test_one_lost_item_is_counted_and_costs_no_other(
     assert sorted(told) == ["a0", "a2", "a3", "a4"]
     assert server.items.count("a1") == requests and len(server.asked) == requests + 4
     (warning,) = warnings_of(caplog)
-    assert f"the judge toy gave no grade for 1 of 5 responses: 1 {reason}." in warning
+    assert f"the judge toy gave no grade for 1 of 5 responses: 1 {'HTTP ' * reason.isdigit()}{reason}." in warning
 
 
 RECOVERED: list[tuple[str, list[Reply]]] = [
@@ -208,7 +208,7 @@ def test_counts_of_many_kinds_add_up(caplog: pytest.LogCaptureFixture) -> None:
     assert [k for k, score in enumerate(grades.scores) if score is None] == [0, 3, 4, 7]
     assert sum(grades.failures.values()) == grades.scores.count(None)
     (warning,) = warnings_of(caplog)
-    assert "4 of 9 responses: 2 unparsable, 1 500, 1 refused." in warning and "able to judge" in warning
+    assert "4 of 9 responses: 2 unparsable, 1 HTTP 500, 1 refused." in warning and "able to judge" in warning
 
 
 def test_a_dead_port_ends_soon_and_says_how_to_mend_it(caplog: pytest.LogCaptureFixture) -> None:
@@ -231,9 +231,10 @@ def test_a_dead_port_ends_soon_and_says_how_to_mend_it(caplog: pytest.LogCapture
         (401, "401", "into the environment variable NNCIFT_JUDGE_KEY"),
         (404, "404", "mostly ends in /v1) and the model name 'toy'"),
         (403, "403", "what the key in NNCIFT_JUDGE_KEY may do"),
-        (400, "400", "the server's log"),
+        (400, "400", "Look into the log of the server at http://127.0.0.1"),
         (429, "429", "quota"),
-        (500, "500", "the server's log"),
+        (500, "500", "check the model name 'toy'"),
+        (502, "502", "Look into the log of the server at http://127.0.0.1"),
     ],
 )
 def test_a_server_that_refuses_all_is_not_hammered(

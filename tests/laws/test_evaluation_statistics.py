@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import astuple
 
 import numpy as np
 import pytest
@@ -10,6 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import stats
 
+from nncift.evaluation import statistics
 from nncift.evaluation.statistics import difference, holm, mean_interval, spearman, verdict
 
 
@@ -115,10 +117,15 @@ def test_a_subset_that_helps_some_and_harms_others_is_judged_more_carefully() ->
     assert wide.high - wide.low > 0.95 * 2 * 1.96 * mixed.std() / np.sqrt(80)
 
 
-def test_equal_scores_differ_by_nothing() -> None:
-    value = np.full((1, 2, 30), 0.1)
-    found = difference(value, np.full((5, 3, 30), 0.1), np.random.default_rng(0))
-    assert (found.diff, found.low, found.high, found.p) == (0, 0, 0, 1)
+@pytest.mark.parametrize("items", [7, 30, 61])
+def test_equal_scores_differ_by_nothing(items: int) -> None:
+    """Means of equal numbers differ in their last bits; that is no gain."""
+    value = np.random.default_rng(items).uniform(0, 5, items)
+    for subset, random in ((np.full(items, 0.1), np.full(items, 0.1)), (value, value), (value, value + 1e-15)):
+        a, b = np.broadcast_to(subset, (1, 2, items)), np.broadcast_to(random, (5, 3, items))
+        found = difference(a, b, np.random.default_rng(0), replicates=500)
+        assert found.diff == 0 and found.low <= 0 <= found.high and found.p > 0.8
+        assert found.high - found.low < 1e-12
 
 
 @settings(max_examples=30, deadline=None)
@@ -167,6 +174,28 @@ def test_a_missing_cell_is_no_seed_and_a_missing_draw_no_draw() -> None:
     lame = x.copy()
     lame[0, 1:] = np.nan
     assert difference(lame[:1], x[1:], rng).diff == pytest.approx(x[0, 0].mean() - x[1:].mean())
+
+
+def test_a_draw_with_hardly_a_score_is_no_obstacle() -> None:
+    x = world(np.random.default_rng(7), (6, 2, 40), noise=0.05)
+    x[3, :, 1:] = np.nan
+    x[4, 1, 2:] = np.nan
+    found = difference(x[:1], x[1:], np.random.default_rng(0))
+    assert np.isfinite([found.diff, found.low, found.high]).all() and found.low < found.diff < found.high
+
+
+def test_blocks_change_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    x = world(np.random.default_rng(7), (4, 2, 40), noise=0.05)
+
+    def found() -> list[float]:
+        rng = np.random.default_rng(0)
+        parts = mean_interval(x, rng, replicates=103), difference(x[:1], x[1:], rng, replicates=103)
+        return [number for part in parts for number in astuple(part)]
+
+    whole = found()
+    for block in (1, 40 * 10, 40 * 103):
+        monkeypatch.setattr(statistics, "_BLOCK", block)
+        assert found() == pytest.approx(whole, rel=1e-12)
 
 
 def test_a_subset_with_fewer_seeds_is_judged_more_carefully() -> None:

@@ -112,7 +112,9 @@ def difference(
     (within draws) is there for what s cannot see: a subset whose gains differ more from item to item, or from seed to
     seed, than those of a random draw. Its replicates give the variance b² of the difference and, from the same
     resamples, the part c² of s² that is due to items and seeds. Only the excess b² - c² · (1 + 1/D), where positive, is
-    added, so that nothing is counted twice. Noise = excess (resampled differences, shrunk) + s · √(1 + 1/D) · t.
+    added, so that nothing is counted twice. Noise = excess (resampled differences, shrunk) + s · √(1 + 1/D) · t. A limit:
+    three seeds resampled show two thirds of their variance, so a subset whose seeds scatter seven times as far as those
+    of random draws is miscalled in 11 % of cases instead of 5 %.
 
     A score counts as its distance from the item's mean over all random cells, which changes nothing where none is
     missing, and keeps a hard item that one cell lacks from flattering it. Items that either side lacks in all cells are

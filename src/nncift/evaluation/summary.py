@@ -70,8 +70,8 @@ def higher_is_better(metric: str) -> bool:
 def summarise(scored: Sequence[Scored], *, seed: int, random: str = "random", replicates: int = 10_000) -> list[Record]:
     """Means, their intervals, and each subset beside random rows of the same number, way and metric.
 
-    The p-values are adjusted over all comparisons in `scored`, so hand over at once all that is shown at once. A number
-    depends on the scores behind it and on the seed, not on what else is summarised, save for that adjustment.
+    The p-values are adjusted over all comparisons in `scored`, so hand over at once all that is shown at once. All are
+    resampled alike, so that a number depends on the scores behind it and the seed alone, that adjustment excepted.
 
     Args:
         scored: in the order of the records wanted; the items of one `by` and metric are the same test rows.
@@ -107,12 +107,12 @@ def _compare(one: Scored, yardstick: Scored, seed: int, replicates: int) -> Diff
             f"{_called(one.subset, one.size, one.by)} is scored by {one.metric} on {one.scores.shape[2]} test rows and "
             f"{yardstick.subset} on {yardstick.scores.shape[2]}. Score both on the same."
         )
-    return difference(one.scores, yardstick.scores, generator(seed, _stream("gain", one)), replicates=replicates)
+    return difference(one.scores, yardstick.scores, generator(seed, "evaluation gain"), replicates=replicates)
 
 
 def _record(one: Scored, found: Difference | None, adjusted: Iterator[float], seed: int, replicates: int) -> Record:
     """Takes the next adjusted p-value where there was a comparison."""
-    of_mean = mean_interval(one.scores, generator(seed, _stream("mean", one)), replicates=replicates)
+    of_mean = mean_interval(one.scores, generator(seed, "evaluation mean"), replicates=replicates)
     gain, said, p_holm, words = None, None, None, None
     if found is not None:
         gain = found.diff
@@ -136,11 +136,6 @@ def _record(one: Scored, found: Difference | None, adjusted: Iterator[float], se
         p_holm=p_holm,
         verdict=words,
     )
-
-
-def _stream(kind: str, one: Scored) -> str:
-    """The name of a generator; file names may hold what no encoding takes."""
-    return f"evaluation {kind} {one.subset!a} {one.by} {one.metric} {one.size}"
 
 
 def sentences(records: Sequence[Record]) -> list[str]:

@@ -182,9 +182,10 @@ def test_a_grade_has_two_decimals_and_names_its_scale() -> None:
     )
 
 
-def test_a_name_that_no_encoding_takes() -> None:
-    given = [example()[1], Scored("caf\udce9.jsonl", "lora", "loss", scores(1.2, 1, 3), size=30)]
-    assert summarise(given, seed=3)[1]["verdict"] == "beats random"
+def test_a_name_changes_no_number() -> None:
+    strange = [example()[1], Scored("caf\udce9.jsonl", "lora", "loss", example()[2].scores, size=30)]
+    found, plain = (summarise(given, seed=3)[1] for given in (strange, example()[1:3]))
+    assert found["verdict"] == "beats random" and {**found, "subset": "mine"} == plain
 
 
 def test_tiny_p_values_are_not_told_as_zero() -> None:

@@ -151,7 +151,7 @@ def main() -> None:
     parser.add_argument("--only", default="", help="names such as less-facility-location-exact, separated by commas")
     parser.add_argument("--controls", default="initial,random,full,embedding")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--draws", type=int, default=5)
+    parser.add_argument("--draws", type=int, default=15)
     parser.add_argument("--write", type=Path)
     asked = parser.parse_args()
     setting = Setting(asked.setting, asked.data, asked.folder, asked.model)

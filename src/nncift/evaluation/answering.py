@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from nncift.data.rows import Example
 from nncift.evaluation.grades import GradeBook, answer_key
 from nncift.evaluation.judging import Judge, JudgeItem
-from nncift.evaluation.likeness import similarity, similarity_name
+from nncift.evaluation.likeness import likeness_name, similarity
 from nncift.evaluation.options import EvaluateConfig
 from nncift.evaluation.overlap import rouge
 from nncift.run import RunFolder
@@ -47,7 +47,7 @@ class AnswerMetrics:
         if "bge" in self.config.measures:
             embedder = self.tools.embedder
             values = similarity(embedder, texts, references, folder=self.tools.embeddings)
-            found[similarity_name(embedder.name)] = _laid_out(len(test), there, values)
+            found[likeness_name(embedder.name)] = _laid_out(len(test), there, values)
         if "judge" in self.config.measures:
             grades = [self.book.get(answer_key(test[k], text)) for k, text in zip(there, texts, strict=True)]
             found["judge"] = _laid_out(len(test), there, grades)

@@ -20,7 +20,7 @@ from nncift.errors import ConfigError, DataError
 from nncift.evaluation.answering import AnswerMetrics, Scores
 from nncift.evaluation.bench import Bench, Trial
 from nncift.evaluation.lds import draw_halves, predictions, score_records, score_sentences, train_halves
-from nncift.evaluation.options import EvaluateConfig
+from nncift.evaluation.options import By, EvaluateConfig
 from nncift.evaluation.payoff import Measured, payoff, payoff_sentence
 from nncift.evaluation.subjects import Named, Subject, controls, read_subjects
 from nncift.evaluation.summary import Scored, sentences, summarise
@@ -44,7 +44,7 @@ class Evaluation:
         folder: where cells and results are.
     """
 
-    records: list[dict[str, Any]]
+    records: list[Any]
     costs: list[dict[str, Any]]
     notes: dict[str, str]
     told: list[str]
@@ -82,7 +82,7 @@ def _compare(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFold
     metrics = AnswerMetrics(config, tools, folder)
     metrics.grade(test.examples, [cell.answers for entry in measured for draw in entry.table for cell in draw])
     scored = [
-        Scored(entry.subject.name, entry.subject.control, entry.by, metric, scores, entry.subject.size)
+        Scored(entry.subject.name, entry.by, metric, scores, entry.subject.size)
         for entry in measured
         for metric, scores in _scores(config, entry, test, metrics).items()
     ]
@@ -149,11 +149,11 @@ def measure(config: EvaluateConfig, bench: Bench, subjects: Sequence[Subject], r
     answers = any(metric != "loss" for metric in config.measures)
     seeds = [int(generator(config.seed, f"training/{k}").integers(2**31)) for k in range(config.seeds)]
 
-    def trials(subject: Subject, by: str) -> list[list[Trial]]:
-        return [
-            [Trial(rows, by, seed) for seed in seeds[: _seeds_needed(config, by, len(rows), answers)]]
-            for rows in subject.draws
-        ]
+    def trials(subject: Subject, by: By) -> list[list[Trial]]:
+        if len(subject.draws) > 1:  # where chance chooses, another draw tells more than another training
+            return [[Trial(rows, by, seeds[k % len(seeds)])] for k, rows in enumerate(subject.draws)]
+        rows = subject.draws[0]
+        return [[Trial(rows, by, seed) for seed in seeds[: _seeds_needed(config, by, len(rows), answers)]]]
 
     every = [(subject, by, trials(subject, by)) for by in config.routes for subject in subjects]
     flat = {bench.key(trial): trial for _, _, table in every for draw in table for trial in draw}

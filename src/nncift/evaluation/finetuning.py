@@ -125,7 +125,7 @@ def _train(
     class ResponseTrainer(Trainer):
         """The trainer of `transformers` with the loss of responses alone."""
 
-        def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, **rest: Any) -> Any:
+        def compute_loss(self, model: Any, inputs: Any, *rest: Any, **named: Any) -> Any:
             loss = response_loss(lm, inputs)
             if not torch.isfinite(loss):
                 raise ModelError(

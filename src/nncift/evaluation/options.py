@@ -30,8 +30,8 @@ class EvaluateConfig(Options):
         "What stands beside: initial, random, random-tokens, full, top-mean, embedding; or none.",
         "initial,random,random-tokens,full,top-mean,embedding",
     )
-    seeds: int = setting("Trainings of every subset, each with a seed of its own.", 3)
-    draws: int = setting("Random subsets.", 5)
+    seeds: int = setting("Trainings of every other subset, each with a seed of its own.", 3)
+    draws: int = setting("Random subsets, each trained once, with the seeds in turn.", 15)
     rank: int = setting("Rank of the adapters, which sit on all linear layers.", 8)
     alpha: float = setting("An adapter's update is scaled by alpha / rank.", 16.0)
     dropout: float = setting("Share of an adapter's inputs dropped in training.", 0.05)

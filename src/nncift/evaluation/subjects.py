@@ -35,7 +35,7 @@ class Subject:
     Attributes:
         name: in results.
         control: which control it is; None for what the user named.
-        size: rows of the subset that it is compared with at; 0 for controls of no size (`initial`, `full`).
+        size: of the random subsets that it is compared with; 0 for `initial` and `full` where there are several.
         draws: the rows, one tuple a draw, each sorted by id; more than one where chance has a part.
         cost: what choosing it took: floating-point operations and seconds; None where that is not known.
     """
@@ -82,7 +82,6 @@ def read_subjects(config: EvaluateConfig, reporter: Reporter) -> Named:
         rows = runs[name].examples if name in runs else load_pool(name, layout=config.format, role="subset").examples
         cost = _cost(runs[name]) if name in runs else None
         subjects.append(Subject(_title(name), None, len(rows), (_sorted(rows),), cost))
-    _refuse_doubles(subjects)
     return Named(tuple(subjects), {_title(name): run for name, run in runs.items()}, pool, target)
 
 
@@ -91,15 +90,19 @@ def controls(config: EvaluateConfig, named: Named, reporter: Reporter) -> list[S
 
     *Cost*: `embedding` embeds pool and target; the others choose without a model.
     """
+    sizes = _sizes(named)
+    alone = sizes[0] if len(sizes) == 1 else 0
     makers: dict[Control, Callable[[], Iterator[Subject]]] = {
-        "initial": lambda: iter([Subject("initial", "initial", 0, ((),))]),
+        "initial": lambda: iter([Subject("initial", "initial", alone, ((),))]),
         "random": lambda: _random(config, named),
         "random-tokens": lambda: _random_tokens(config, named),
-        "full": lambda: iter([Subject("full", "full", 0, (_sorted(named.pool),))]),
+        "full": lambda: iter([Subject("full", "full", alone, (_sorted(named.pool),))]),
         "top-mean": lambda: _top_mean(named),
         "embedding": lambda: _embedding(config, named, reporter),
     }
-    return [subject for control in config.beside for subject in makers[control]()]
+    found = [subject for control in config.beside for subject in makers[control]()]
+    _refuse_doubles([*named.subjects, *found])
+    return found
 
 
 def _random(config: EvaluateConfig, named: Named) -> Iterator[Subject]:
@@ -195,7 +198,7 @@ def _one(what: str, given: str | None, recipes: dict[str, SelectConfig], *, need
 
 
 def _refuse_doubles(subjects: Sequence[Subject]) -> None:
-    names = [subject.name for subject in subjects]
-    double = next((name for name in names if names.count(name) > 1), None)
+    names = [(subject.name, subject.size) for subject in subjects]
+    double = next((name for name, size in names if names.count((name, size)) > 1), None)
     if double is not None:
         raise ConfigError(f"two subsets would be called {double!r} in the results; rename a file or folder.")

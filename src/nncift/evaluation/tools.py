@@ -16,6 +16,9 @@ from nncift.embed.choose import default_embedder, load_embedder
 from nncift.embed.precomputed import Precomputed
 from nncift.errors import ConfigError
 from nncift.evaluation.bench import Bench, Measuring
+from nncift.evaluation.judge_local import LocalJudge
+from nncift.evaluation.judge_server import ServerJudge
+from nncift.evaluation.judging import Judge
 from nncift.evaluation.options import EvaluateConfig
 from nncift.lm.device import place
 from nncift.lm.load import load_language_model, model_fingerprint
@@ -77,4 +80,18 @@ class Tools:
             embed=self.embed,
             embed_key=self.embedder.fingerprint if "icl" in config.routes else "",
             reporter=self.reporter,
+        )
+
+    def judge(self) -> Judge:
+        """Who grades answers: a server where an address is given, else a local language model."""
+        config, name = self.config, self.config.judge_model
+        assert name is not None
+        if config.judge is None:
+            return LocalJudge(self.lm if name == config.model else self.load(name))
+        return ServerJudge(
+            config.judge,
+            name,
+            timeout=config.judge_timeout,
+            per_minute=config.judge_rate,
+            parallel=config.judge_parallel,
         )

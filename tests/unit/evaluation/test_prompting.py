@@ -158,6 +158,8 @@ def test_prompt_and_response_are_what_is_generated_and_scored(caplog: pytest.Log
         "1 of 3 rows are left out: prompt and room do not fit 90 tokens, or the response has no token",
         "3 demonstrations are dropped, the farthest first, so that 2 of 2 prompts fit 90 tokens",
     ]
+    longer = icl_queries(lm, PlainDemonstrations(), [shown] * 3, asked, limit=90, new_tokens=20)
+    assert [query.prompt.kept for query in longer] == [0, 0, 0]  # 73 tokens with a demonstration, and 20
     answers = generate(lm, [query.prompt.ids for query in found if query.usable], Decoding(max_new_tokens=4), seed=0)
     assert len(answers) == 2
 

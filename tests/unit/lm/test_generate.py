@@ -81,6 +81,17 @@ def test_an_answer_ends_at_any_end_token(kind: str) -> None:
         assert generate(lm, prompts, GREEDY, seed=0) == expected
 
 
+@pytest.mark.parametrize("whose", ["the tokenizer's", "the model's"])
+def test_tokenizer_and_model_may_each_name_the_end(whose: str) -> None:
+    lm, prompts = toy_lm(), some_prompts()
+    token = by_hand(lm, prompts[0], 3)[2]
+    lm.model.generation_config.eos_token_id = None if whose == "the tokenizer's" else token
+    lm.tokenizer.eos_token = WORDS[token] if whose == "the tokenizer's" else None
+    written = [by_hand(lm, prompt, 13, (token,)) for prompt in prompts]
+    assert any(ids[-1] == token for ids in written)
+    assert generate(lm, prompts, GREEDY, seed=0) == [text(lm, [k for k in ids if k != token]) for ids in written]
+
+
 def test_padding_never_reaches_the_model_that_counts_it() -> None:
     lm, prompts = toy_lm(batch_tokens=4096), some_prompts()
     blind = replace(lm, shares_prefixes=False)
@@ -113,11 +124,12 @@ def test_a_full_context_shortens_the_answer_and_says_so(kind: str, caplog: pytes
 
 
 def test_an_answer_that_ends_by_itself_was_not_cut(caplog: pytest.LogCaptureFixture) -> None:
-    prompts = some_prompts()
-    lm = toy_lm(max_length=len(prompts[0]) + 4)
+    lm, prompts = toy_lm(), some_prompts()
     lm.meter.ledger = ledger = Ledger()
-    with an_end_in_the_middle(lm, prompts), caplog.at_level(logging.WARNING):
-        generate(lm, prompts[:1], GREEDY, seed=0)
+    with an_end_in_the_middle(lm, prompts) as token, caplog.at_level(logging.WARNING):
+        length = len(prompts[0]) + len(by_hand(lm, prompts[0], 13, (END, token)))
+        for limit in (length, length + 1):
+            generate(replace(lm, max_length=limit), prompts[:1], GREEDY, seed=0)
     assert ledger.truncated == 0 and not caplog.messages
 
 
@@ -270,6 +282,20 @@ def test_the_ledger_by_hand() -> None:
     lm.meter.ledger = ledger = Ledger()
     generate(lm, [(1, 5, 6), (1, 7, 8, 9, 10)], Decoding(max_new_tokens=4), seed=0)
     assert (ledger.lm_forwards, ledger.lm_tokens, ledger.lm_padding, ledger.head_tokens) == (2, 14, 2, 8)
+
+
+def test_a_model_that_gives_all_logits_is_charged_for_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = toy_lm(batch_tokens=4096)
+    lm.model.generation_config.eos_token_id = lm.tokenizer.eos_token = None
+    inner = lm.model.forward
+
+    def forward(input_ids: Any, attention_mask: Any = None, past_key_values: Any = None, **more: Any) -> Any:
+        return inner(input_ids=input_ids, attention_mask=attention_mask, past_key_values=past_key_values, **more)
+
+    monkeypatch.setattr(lm.model, "forward", forward)
+    lm.meter.ledger = ledger = Ledger()
+    generate(lm, [(1, 5, 6), (1, 7, 8, 9, 10)], Decoding(max_new_tokens=4), seed=0)
+    assert ledger.head_tokens == 2 * 5 + 2 * 3
 
 
 def test_numbers_that_cannot_be_used_are_an_error() -> None:

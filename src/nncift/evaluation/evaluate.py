@@ -152,9 +152,10 @@ def measure(config: EvaluateConfig, bench: Bench, subjects: Sequence[Subject], r
     def trials(subject: Subject, by: By) -> list[list[Trial]]:
         if len(subject.draws) > 1:  # where chance chooses, another draw tells more than another training
             return [[Trial(rows, by, seeds[k % len(seeds)])] for k, rows in enumerate(subject.draws)]
-        rows = subject.draws[0]
+        rows = next(iter(subject.draws))
         return [[Trial(rows, by, seed) for seed in seeds[: _seeds_needed(config, by, len(rows), answers)]]]
 
+    every: list[tuple[Subject, By, list[list[Trial]]]]
     every = [(subject, by, trials(subject, by)) for by in config.routes for subject in subjects]
     flat = {bench.key(trial): trial for _, _, table in every for draw in table for trial in draw}
     missing = [trial for trial in flat.values() if bench.missing(trial, answers=answers)]

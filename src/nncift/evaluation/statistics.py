@@ -162,8 +162,9 @@ def _stacked(subset: Float[ndarray, "E T n"], random: Float[ndarray, "D S n"]) -
     """The draws of both sides that have a score, the subset's first, and how many of them are the subset's."""
     sides = [side[~np.isnan(side).all(axis=(1, 2))] for side in (subset, random)]
     seeds = max(side.shape[1] for side in sides)
-    padded = [np.pad(side, ((0, 0), (0, seeds - side.shape[1]), (0, 0)), constant_values=np.nan) for side in sides]
-    return np.concatenate(padded), len(sides[0])
+    stacked = np.full((sum(map(len, sides)), seeds, subset.shape[2]), np.nan)
+    stacked[: len(sides[0]), : sides[0].shape[1]], stacked[len(sides[0]) :, : sides[1].shape[1]] = sides
+    return stacked, len(sides[0])
 
 
 def _gap(means: Float[ndarray, "*R C"], first: int) -> Float[ndarray, "*R"]:

@@ -248,7 +248,7 @@ def test_a_dead_port_ends_soon_and_says_how_to_mend_it(caplog: pytest.LogCapture
         (403, "403", "what the key in NNCIFT_JUDGE_KEY may do"),
         (400, "400", "Look into the log of the server at http://127.0.0.1"),
         (429, "429", "quota"),
-        (500, "500", "check the model name 'toy'"),
+        (500, "500", "a model name that they do not know (asked for: 'toy')"),
         (502, "502", "Look into the log of the server at http://127.0.0.1"),
     ],
 )

@@ -39,7 +39,8 @@ _MEND = {
     "401": "Put the key of {url} into the environment variable {keys[0]}",
     "403": "Check what the key in {keys[0]} may do on {url}",
     "404": "Check the address {url} (it mostly ends in /v1) and the model name {model!r}",
-    "500": "Look into the server's log, and check the model name {model!r}: some servers answer 500 to one they do not know",
+    "500": "Look into the server's log: some answer 500 to a model name that they do not know (asked for: {model!r}), or to a "
+    "model without a chat template",
     "429": "Ask less often or for less at a time, or wait until the server's quota is free again",
 }
 

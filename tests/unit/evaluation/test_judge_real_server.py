@@ -16,6 +16,7 @@ from dataclasses import replace
 from importlib.util import find_spec
 from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
@@ -50,9 +51,10 @@ def save_model(folder: Path, tokenizer: PreTrainedTokenizerFast, says: str | Non
     if says is not None:
         chain = [1, *tokenizer(says, add_special_tokens=False)["input_ids"], 2]
         assert len(set(chain)) == len(chain)
+        layers: Any = model.model.layers
         with torch.no_grad():
             model.model.embed_tokens.weight.copy_(torch.eye(size))
-            for block in model.model.layers:
+            for block in layers:
                 block.self_attn.o_proj.weight.zero_()
                 block.mlp.down_proj.weight.zero_()
             model.lm_head.weight.zero_()

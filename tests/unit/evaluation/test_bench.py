@@ -23,9 +23,8 @@ from nncift.lm.generate import Decoding
 from nncift.lm.model import LanguageModel
 from nncift.progress import Silent
 from nncift.run import RunFolder
-from toy_evaluation import Toy, read_rows, toy_rows
-from toys import toy_lm, toy_model
-from toy_evaluation import POOL, SUBSET, TEST
+from toy_evaluation import POOL, SUBSET, TEST, Toy, read_rows, toy_rows
+from toys import toy_lm
 
 HOW = Measuring(
     fine_tuning=FineTuning(rank=2, epochs=1, learning_rate=1e-2),
@@ -316,4 +315,3 @@ def test_the_toy_is_what_it_says(toy: Toy) -> None:
     pool, subset, test = (read_rows(path) for path in (toy.pool, toy.subset, toy.test))
     assert len(pool) == POOL and len(test) == TEST and all(row in pool for row in subset) and len(subset) == SUBSET
     assert not [row for row in test if row["prompt"] in {other["prompt"] for other in pool}]
-    assert toy_model() is not None

@@ -74,7 +74,7 @@ def evaluate(config: EvaluateConfig, reporter: Reporter | None = None) -> Evalua
         folder.write_json(
             "lds.json" if config.lds else "results.json", {"records": found.records, "notes": found.notes}
         )
-        if found.costs:  # apart: seconds are never the same twice, results are
+        if not config.lds:  # apart: seconds are never the same twice, results are
             folder.write_json("costs.json", found.costs)
     return found
 

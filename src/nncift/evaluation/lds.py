@@ -4,6 +4,10 @@ A model is fine-tuned on many random halves of the pool. For each target the inf
 the sums are ranked against the target's loss after that training; the score is the rank correlation, averaged over targets.
 It asks more of an influence than a good subset does: not which rows to take, but how much each of them is worth.
 
+Two limits. The ceiling is one noisy training against another; an influence without noise of its own can reach the root of
+it. And the intervals are about halves and targets, not about pool rows: over n rows even a kernel that knows nothing scores
+up to about ±1 / √n when all targets are alike, so that a difference from the one random kernel means little below 100 rows.
+
 *Reference*: Ilyas et al. (2022), Datamodels; Park et al. (2023), TRAK, section 3.
 """
 

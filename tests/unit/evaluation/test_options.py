@@ -55,8 +55,6 @@ def test_what_cannot_work_is_told(wrong: dict[str, Any], told: str) -> None:
     assert told in str(caught.value)
 
 
-
-
 def test_python_numbers_are_taken() -> None:
     assert config(alpha=8, learning_rate=1).alpha == 8.0
 

@@ -46,9 +46,7 @@ def test_random_draws_differ_and_are_of_the_right_size(toy: Toy) -> None:
         assert all(len({row.id for row in draw}) == subject.size for draw in subject.draws)
         assert len({draw for draw in subject.draws}) == 9
         assert all([row.id for row in draw] == sorted(row.id for row in draw) for draw in subject.draws)
-    drawn = Counter(
-        row.id for draw in by_control(toy, controls="random", draws=400)["random"][0].draws for row in draw
-    )
+    drawn = Counter(row.id for draw in by_control(toy, controls="random", draws=400)["random"][0].draws for row in draw)
     assert len(drawn) == POOL  # every row has a chance: 400 · 8 / 31 = 103 on average
     assert max(abs(count - 400 * SUBSET / POOL) for count in drawn.values()) < 4.5 * (400 * 0.26 * 0.74) ** 0.5
 
@@ -206,14 +204,14 @@ def test_what_is_missing_is_told(toy: Toy, run: Path) -> None:
         evaluate(replace(toy.config("out"), test=None))
     with pytest.raises(ConfigError, match="no recipe at"):
         read_subjects(toy.config("out", toy.model), Silent())
-    with pytest.raises(ConfigError, match="run folder.*-o DIR"):
+    with pytest.raises(ConfigError, match=r"run folder.*-o DIR"):
         evaluate(toy.config(run))
     with pytest.raises(ConfigError, match="-o DIR"):
         evaluate(replace(toy.config("out"), output=None))
     with pytest.raises(NnciftError, match="there is no subset file"):
         read_subjects(toy.config("out", toy.folder / "subse.jsonl"), Silent())
     large = toy.write("large.jsonl", toy_rows("large", POOL + 1))
-    with pytest.raises(ConfigError, match="32 rows, more than the pool's 31.*--pool"):
+    with pytest.raises(ConfigError, match=r"32 rows, more than the pool's 31.*--pool"):
         by_control(toy, large)
 
 
@@ -221,7 +219,7 @@ def test_runs_of_other_pools_need_a_word(toy: Toy, run: Path) -> None:
     other = toy.write("other.jsonl", toy_rows("other", 12))
     options = {"pool": other, "target": toy.target, "influence": "similarity", "embedder": toy.encoder, "budget": 3}
     second = select(SelectConfig.of(options | {"device": "cpu", "output": str(toy.folder / "second")})).folder
-    with pytest.raises(ConfigError, match="different files as pool.*--pool FILE"):
+    with pytest.raises(ConfigError, match=r"different files as pool.*--pool FILE"):
         read_subjects(replace(toy.config("out", run, second), pool=None), Silent())
     assert len(read_subjects(toy.config("out", run, second), Silent()).subjects) == 2
 

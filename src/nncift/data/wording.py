@@ -80,7 +80,8 @@ class ChatWording:
             return ""
         turns = [(turn.role, turn.content) for turn in row.turns[:-1]]
         text = self._render(row, [*turns, ("assistant", _RESPONSE)], opened=False)
-        return text.rpartition(_RESPONSE)[2].rstrip()
+        _, found, after = text.rpartition(_RESPONSE)
+        return after.rstrip() if found else ""
 
     def _render(self, row: Example, turns: list[tuple[str, str]], *, opened: bool) -> str:
         messages = [{"role": role, "content": content} for role, content in turns]

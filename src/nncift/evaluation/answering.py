@@ -35,6 +35,20 @@ class AnswerMetrics:
         self.config, self.tools, self.folder, self.reporter = config, tools, folder, tools.reporter
         self.notes: dict[str, str] = {}
 
+    def refuse_missing(self) -> None:
+        """Finds out before anything is trained whether what the metrics need is there.
+
+        Raises:
+            MissingExtraError: a package is not installed.
+            ConfigError, ModelError: the judge's address, or the name of a model, is none.
+        """
+        if "rouge" in self.config.measures:
+            rouge([], [])
+        if "bge" in self.config.measures:
+            self.tools.embedder  # noqa: B018  # loads it
+        if "judge" in self.config.measures:
+            self.tools.refuse_judge()
+
     def scores(self, test: Sequence[Example], answers: Sequence[str | None]) -> Scores:
         """By metric one score per test row, None where there is no answer or no grade."""
         there = [k for k, answer in enumerate(answers) if answer is not None]

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,7 +21,7 @@ from numpy import ndarray
 
 from nncift.data.demonstrations import Demonstrations, choose_demonstrations, demonstration_text, query_text
 from nncift.data.rows import Example
-from nncift.data.wording import Wording, WordingName, choose_wording
+from nncift.data.wording import PlainWording, Wording, WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.evaluation.finetuning import FineTuning, fine_tuned
 from nncift.evaluation.options import By, EvaluateConfig
@@ -172,15 +173,14 @@ class Bench:
     @cached_property
     def wording(self) -> Wording:
         """How rows are worded when a model is trained on them."""
-        try:
+        with _flag_of_ours():
             return choose_wording(self.lm.tokenizer, self.how.wording)
-        except ConfigError as error:
-            raise ConfigError(str(error).replace("Use 'plain'.", "Use --wording plain.")) from error
 
     @cached_property
     def demonstrations(self) -> Demonstrations:
         """How rows are worded as demonstrations."""
-        return choose_demonstrations(self.lm.tokenizer, self.how.wording)
+        with _flag_of_ours():
+            return choose_demonstrations(self.lm.tokenizer, self.how.wording)
 
     def key(self, trial: Trial) -> str:
         """The name of a cell."""
@@ -188,7 +188,6 @@ class Bench:
             "code": _CODE,
             "by": trial.by,
             "rows": sorted((row.id, row.content_key) for row in trial.rows),
-            "seed": trial.seed,
             "test": self._test_key,
             "model": self._lm_key,
             "wording": self.how.wording,
@@ -198,18 +197,23 @@ class Bench:
             depends |= {"shots": self.how.shots, "nearest": self.how.nearest, "embed": self._embed_key}
             depends |= {"room": self.how.decoding.max_new_tokens}
         elif trial.rows:
-            depends["fine_tuning"] = asdict(self.how.fine_tuning)
+            depends |= {"fine_tuning": asdict(self.how.fine_tuning), "seed": trial.seed}
         return content_key(depends)[:32]
+
+    def answers_key(self, trial: Trial) -> str:
+        """The name of a cell's answers."""
+        drawn = {"seed": trial.seed} if self.how.decoding.temperature else {}
+        return content_key({"cell": self.key(trial), "decoding": asdict(self.how.decoding)} | drawn)[:32]
 
     def missing(self, trial: Trial, *, answers: bool) -> bool:
         """Whether a cell, or its answers where they are wanted, would have to be computed."""
-        key = self.key(trial)
-        return self._read("cells", key) is None or (answers and self._read("answers", self._answers_key(key)) is None)
+        return self._lacks("cells", self.key(trial)) or (answers and self._lacks("answers", self.answers_key(trial)))
 
-    def work(self, trial: Trial) -> int:
-        """Rows that a missing cell trains on and measures."""
+    def work(self, trial: Trial, *, answers: bool) -> int:
+        """Rows that a missing cell trains on, scores and answers."""
         taught = self.how.fine_tuning.epochs * len(trial.rows) if trial.by == "lora" else 0
-        return taught + len(self.test)
+        scored, answered = self._lacks("cells", self.key(trial)), answers
+        return taught + (scored + answered) * len(self.test)
 
     def cell(self, trial: Trial, *, answers: bool) -> Cell:
         """A cell, from the folder or measured now.
@@ -224,8 +228,7 @@ class Bench:
         if self.missing(trial, answers=answers):
             self._measure(trial, key, answers=answers)
         record = self._read("cells", key)
-        written = self._read("answers", self._answers_key(key)) if answers else []
-        assert record is not None and written is not None
+        written = self._read("answers", self.answers_key(trial)) if answers else []
         return Cell(key, answers=written, **record)
 
     def _measure(self, trial: Trial, key: str, *, answers: bool) -> None:
@@ -237,9 +240,10 @@ class Bench:
             self.lm.meter.ledger = Ledger()
             place = [k for k, query in enumerate(shown.asked) if query is not None]
             queries = [query for query in shown.asked if query is not None]
-            if self._read("cells", key) is None:
-                found = score_responses(self.lm, [()] * len(queries), queries)
-                self.reporter.advance(len(self.test))
+            left_out, advance = len(self.test) - len(queries), self.reporter.advance
+            if self._lacks("cells", key):
+                advance(left_out)
+                found = score_responses(self.lm, [()] * len(queries), queries, on_progress=advance)
                 record = {
                     "loss": self._laid_out(place, [-float(values.mean(dtype=np.float64)) for values in found]),
                     "rows": len(rows),
@@ -250,8 +254,10 @@ class Bench:
                 }
                 self._write("cells", key, record)
             if answers:
-                texts = generate(self.lm, [query.ids for query in queries], self.how.decoding, seed=trial.seed)
-                self._write("answers", self._answers_key(key), self._laid_out(place, list(map(shown.answer, texts))))
+                advance(left_out)
+                prompts = [query.ids for query in queries]
+                texts = generate(self.lm, prompts, self.how.decoding, seed=trial.seed, on_progress=advance)
+                self._write("answers", self.answers_key(trial), self._laid_out(place, list(map(shown.answer, texts))))
 
     @contextmanager
     def _shown(self, rows: list[Example], trial: Trial) -> Iterator[_Shown]:
@@ -261,8 +267,9 @@ class Bench:
             yield self._demonstrated(rows, limit)
             return
         lm, wording = self.lm, self.wording
-        asked = [_scorable(tokenize_row(lm.tokenizer, wording, row, limit=limit)) for row in self.test]
-        found = [_scorable(tokenize_lesson(lm.tokenizer, wording, row, limit=limit)) for row in rows]
+        with _flag_of_ours():
+            asked = [_scorable(tokenize_row(lm.tokenizer, wording, row, limit=limit)) for row in self.test]
+            found = [_scorable(tokenize_lesson(lm.tokenizer, wording, row, limit=limit)) for row in rows]
         lessons = [query for query in found if query is not None]
         facts = {
             "lessons_cut": sum(query.truncated for query in lessons),
@@ -294,7 +301,7 @@ class Bench:
             "test_too_long": sum(not query.usable for query in asked),
         }
         queries = [query.query if query.usable else None for query in asked]
-        every = (tokenize_row(self.lm.tokenizer, self.wording, row, limit=limit) for row in rows)
+        every = (tokenize_row(self.lm.tokenizer, PlainWording(), row, limit=limit) for row in rows)  # to be counted
         return _Shown(queries, [query for query in every if query is not None], facts, wording.answer)
 
     def _laid_out(self, place: list[int], values: Sequence[Any]) -> list[Any]:
@@ -304,15 +311,29 @@ class Bench:
             laid[k] = value
         return laid
 
-    def _answers_key(self, key: str) -> str:
-        return content_key({"cell": key, "decoding": asdict(self.how.decoding)})[:32]
+    def _lacks(self, kind: str, key: str) -> bool:
+        return not self._place(kind, key).is_file()
 
     def _read(self, kind: str, key: str) -> Any:
-        path = self.folder.path / kind / f"{key}.json"
-        return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else None
+        return json.loads(self._place(kind, key).read_text(encoding="utf-8"))
+
+    def _place(self, kind: str, key: str) -> Path:
+        return self.folder.path / kind / f"{key}.json"
 
     def _write(self, kind: str, key: str, value: Any) -> None:
         self.folder.write_json(f"{kind}/{key}.json", value)
+
+
+@contextmanager
+def _flag_of_ours() -> Iterator[None]:
+    """Names the flag that mends a wording, which influences take as an option of theirs."""
+    try:
+        yield
+    except ConfigError as error:
+        told = str(error)
+        for theirs in ("Use 'plain'.", "Use template 'plain'.", "Use `--option wording=plain`."):
+            told = told.replace(theirs, "Use --wording plain.")
+        raise ConfigError(told) from error
 
 
 def _scorable(query: Query | None) -> Query | None:

@@ -61,25 +61,34 @@ def evaluate(config: EvaluateConfig, reporter: Reporter | None = None) -> Evalua
     """
     if config.output is None:
         raise ConfigError("no folder for the results: add -o DIR.")
+    if (Path(config.output) / "recipe.yaml").is_file():
+        raise ConfigError(f"{config.output!r} is a run folder. Name another one for the results: -o DIR.")
+    if config.test is None and not config.lds:
+        raise ConfigError("no test rows: add --test FILE, rows that nothing was chosen from.")
     reporter = reporter or Silent()
     tools = Tools(config, reporter)
     named = read_subjects(config, reporter)
     with closing(RunFolder(Path(config.output))) as folder:
         folder.write_json("environment.json", environment(asdict(tools.placement) | {"seed": config.seed}))
         found = (_datamodels if config.lds else _compare)(config, tools, named, folder)
-        results = {"records": found.records, "costs": found.costs, "notes": found.notes}
-        folder.write_json("lds.json" if config.lds else "results.json", results)
+        folder.write_json(
+            "lds.json" if config.lds else "results.json", {"records": found.records, "notes": found.notes}
+        )
+        if not config.lds:  # apart: seconds are never the same twice, results are
+            folder.write_json("costs.json", found.costs)
     return found
 
 
 def _compare(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFolder) -> Evaluation:
     """Subsets and controls on the test rows."""
     test, notes = read_test(config, named)
+    metrics = AnswerMetrics(config, tools, folder)
+    metrics.refuse_missing()
     subjects = [*named.subjects, *controls(config, named, tools.reporter)]
     with folder.atomic("rejected.jsonl") as part:
-        write_rejected((row for pool in (test, named.pool) for row in pool.rejected), part)
+        write_rejected((*test.rejected, *named.pool.rejected, *named.rejected), part)
     measured = measure(config, tools.bench(folder, test.examples), subjects, tools.reporter)
-    metrics = AnswerMetrics(config, tools, folder)
+    notes |= cut_notes(measured, len(test))
     metrics.grade(test.examples, [cell.answers for entry in measured for draw in entry.table for cell in draw])
     scored = [
         Scored(entry.subject.name, entry.by, metric, scores, entry.subject.size)
@@ -119,8 +128,7 @@ def read_test(config: EvaluateConfig, named: Named) -> tuple[Pool, dict[str, str
     Raises:
         DataError: no row is left.
     """
-    if config.test is None:
-        raise ConfigError("no test rows: add --test FILE, rows that nothing was chosen from.")
+    assert config.test is not None
     test = load_pool(config.test, layout=config.test_format, role="test").by_id()
     taught = {row.content_key for row in named.pool}
     taught |= {row.content_key for subject in named.subjects for draw in subject.draws for row in draw}
@@ -157,9 +165,10 @@ def measure(config: EvaluateConfig, bench: Bench, subjects: Sequence[Subject], r
 
     every: list[tuple[Subject, By, list[list[Trial]]]]
     every = [(subject, by, trials(subject, by)) for by in config.routes for subject in subjects]
-    flat = {bench.key(trial): trial for _, _, table in every for draw in table for trial in draw}
+    name = bench.answers_key if answers else bench.key
+    flat = {name(trial): trial for _, _, table in every for draw in table for trial in draw}
     missing = [trial for trial in flat.values() if bench.missing(trial, answers=answers)]
-    reporter.begin("cells", sum(bench.work(trial) for trial in missing), "rows")
+    reporter.begin("cells", sum(bench.work(trial, answers=answers) for trial in missing), "rows")
     found = [
         Measured(subject, by, [[bench.cell(trial, answers=answers) for trial in draw] for draw in table])
         for subject, by, table in every
@@ -167,6 +176,23 @@ def measure(config: EvaluateConfig, bench: Bench, subjects: Sequence[Subject], r
     kept = f", {len(flat) - len(missing):,} of them kept from before" if len(flat) > len(missing) else ""
     reporter.end(f"{len(flat):,} trainings and measurements{kept}")
     return found
+
+
+def cut_notes(measured: Sequence[Measured], test: int) -> dict[str, str]:
+    """What was cut or left out, in the cell where it was most."""
+    said = {
+        "lessons_cut": "up to {0:,} rows of a subset are cut to --max-length",
+        "lessons_left_out": "up to {0:,} rows of a subset are not trained on: their response has no token",
+        "test_cut": "{0:,} of {1:,} test rows are cut to --max-length by lora",
+        "demonstrations_dropped": "up to {0:,} demonstrations of a subset do not fit into --max-length",
+        "test_too_long": "{0:,} of {1:,} test rows have no score by icl: they do not fit into --max-length, or have no token",
+    }
+    facts = [cell.facts for entry in measured for draw in entry.table for cell in draw]
+    most = {kind: max((found.get(kind, 0) for found in facts), default=0) for kind in said}
+    notes = {kind: sentence.format(most[kind], test) for kind, sentence in said.items() if most[kind]}
+    for sentence in notes.values():
+        log.warning("%s", sentence)
+    return notes
 
 
 def _seeds_needed(config: EvaluateConfig, by: str, rows: int, answers: bool) -> int:
@@ -183,7 +209,7 @@ def _scores(
     for draw in entry.table:
         scores: list[Scores] = [metrics.scores(test.examples, cell.answers) if cell.answers else {} for cell in draw]
         if "loss" in config.measures:
-            scores = [{"loss": cell.loss} | found for cell, found in zip(draw, scores, strict=True)]
+            scores = [{"loss": cell.loss} | answered for cell, answered in zip(draw, scores, strict=True)]
         for metric in scores[0]:
             found.setdefault(metric, []).append([of_cell[metric] for of_cell in scores])
     return {metric: np.array(values, dtype=np.float64) for metric, values in found.items()}

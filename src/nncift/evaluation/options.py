@@ -66,7 +66,7 @@ class EvaluateConfig(Options):
         super().__post_init__()
         at_least(
             self, seeds=1, draws=1, rank=1, epochs=1, batch=1, shots=1, max_new_tokens=1, max_length=16,
-            judge_rate=0, judge_parallel=1, half_subsets=2, batch_tokens=0, seed=0,
+            judge_rate=0, judge_parallel=1, half_subsets=3, batch_tokens=0, seed=0,
         )  # fmt: skip
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"--dropout is {self.dropout}; it must be from 0 up to, not including, 1.")
@@ -77,6 +77,9 @@ class EvaluateConfig(Options):
             raise ConfigError("no run folder or file of chosen rows is named.")
         if not self.routes:
             raise ConfigError("--by is empty; say lora, icl, or both.")
+        if not self.measures:
+            raise ConfigError("--metrics is empty; say loss, rouge, bge, judge, or several.")
+        _ = self.beside  # a wrong word is told now
         if "judge" in self.measures and self.judge_model is None:
             raise ConfigError(
                 "the metric `judge` needs --judge-model: with --judge URL a name on that server, without it a local model."

@@ -16,7 +16,7 @@ import numpy as np
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig, read_recipe
 from nncift.data.files import load_pool
-from nncift.data.rows import Example, Pool
+from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.pipeline import select
@@ -56,33 +56,43 @@ class Named:
         runs: the selections of those that are run folders, by name.
         pool: what the subsets were chosen from.
         target: the file that the selections were for; None where the pool was its own target.
+        rejected: rows of the user's files of chosen rows that cannot be used.
     """
 
     subjects: tuple[Subject, ...]
     runs: dict[str, Selection]
     pool: Pool
     target: Pool | None
+    rejected: tuple[Rejected, ...]
 
 
 def read_subjects(config: EvaluateConfig, reporter: Reporter) -> Named:
     """Reads run folders and files of chosen rows.
 
     Raises:
-        ConfigError: there is no pool, or the runs have several and none is named.
+        ConfigError: there is no pool, the runs have several and none is named, or two subsets have one name.
     """
+    _refuse_doubles([*map(_title, config.subset)])
     recipes = {name: read_recipe(Path(name) / "recipe.yaml") for name in config.subset if Path(name).is_dir()}
-    pool = load_pool(_one("pool", config.pool, recipes), layout=config.format, role="pool")
+    pool = load_pool(_one("pool", config.pool, recipes), layout=_layout(config.format, "format", recipes), role="pool")
     target_file = _one("target", config.target, recipes, needed=False)
-    target = None if target_file is None else load_pool(target_file, layout=config.target_format, role="target")
+    layout = _layout(config.target_format, "target_format", recipes)
+    target = None if target_file is None else load_pool(target_file, layout=layout, role="target")
     runs = {
         name: select(replace(recipe, output=name), reporter) for name, recipe in recipes.items() if recipe is not None
     }
+    files = {
+        name: load_pool(name, layout=config.format, role="subset") for name in config.subset if name not in recipes
+    }
     subjects = []
     for name in config.subset:
-        rows = runs[name].examples if name in runs else load_pool(name, layout=config.format, role="subset").examples
+        rows = runs[name].examples if name in runs else files[name].examples
         cost = _cost(runs[name]) if name in runs else None
         subjects.append(Subject(_title(name), None, len(rows), (_sorted(rows),), cost))
-    return Named(tuple(subjects), {_title(name): run for name, run in runs.items()}, pool, target)
+    rejected = tuple(row for file in files.values() for row in file.rejected)
+    if rejected:
+        log.warning("%d rows of the files of chosen rows cannot be used; rejected.jsonl says why", len(rejected))
+    return Named(tuple(subjects), {_title(name): run for name, run in runs.items()}, pool, target, rejected)
 
 
 def controls(config: EvaluateConfig, named: Named, reporter: Reporter) -> list[Subject]:
@@ -100,8 +110,11 @@ def controls(config: EvaluateConfig, named: Named, reporter: Reporter) -> list[S
         "top-mean": lambda: _top_mean(named),
         "embedding": lambda: _embedding(config, named, reporter),
     }
+    if {"random", "embedding"} & {*config.beside}:
+        _refuse_too_large(named)
     found = [subject for control in config.beside for subject in makers[control]()]
-    _refuse_doubles([*named.subjects, *found])
+    ours = dict.fromkeys(subject.name for subject in found)
+    _refuse_doubles([*(subject.name for subject in named.subjects), *ours])
     return found
 
 
@@ -142,7 +155,9 @@ def _top_mean(named: Named) -> Iterator[Subject]:
         if run.objective == "top-mean":
             continue
         seen = run.influences()
-        mean = np.nanmean(np.where(np.isnan(seen.values).all(1, keepdims=True), -np.inf, seen.values), axis=1)
+        known = ~np.isnan(seen.values)
+        total = np.where(known, seen.values, 0).sum(axis=1, dtype=np.float64)
+        mean = np.where(known.any(axis=1), total / np.maximum(1, known.sum(axis=1)), -np.inf)
         best = np.argsort(-mean, kind="stable")[: len(run)]
         yield Subject(
             f"{name}, top-mean", "top-mean", len(run), (_sorted(seen.pool[int(j)] for j in best),), _cost(run)
@@ -150,10 +165,10 @@ def _top_mean(named: Named) -> Iterator[Subject]:
 
 
 def _embedding(config: EvaluateConfig, named: Named, reporter: Reporter) -> Iterator[Subject]:
-    options: dict[str, Any] = {"influence": "embedding", "seed": config.seed, "format": config.format}
+    options: dict[str, Any] = {"influence": "embedding", "seed": config.seed, "format": named.pool.layout}
     options |= {"pool": named.pool.source, "embedder": config.embedder, "device": config.device}
     if named.target is not None:
-        options |= {"target": named.target.source, "target_format": config.target_format}
+        options |= {"target": named.target.source, "target_format": named.target.layout}
     for size in _sizes(named):
         chosen = SelectConfig.of({key: value for key, value in options.items() if value is not None} | {"budget": size})
         place = cache_folder() / "runs" / content_key({name: str(value) for name, value in vars(chosen).items()})[:16]
@@ -176,7 +191,7 @@ def _cost(run: Selection) -> dict[str, float]:
 def _title(name: str) -> str:
     """How results call a run folder or a file."""
     path = Path(name)
-    return path.stem if path.suffix else path.name or name
+    return path.resolve().name if path.is_dir() else path.stem
 
 
 def _one(what: str, given: str | None, recipes: dict[str, SelectConfig], *, needed: bool = True) -> Any:
@@ -197,8 +212,22 @@ def _one(what: str, given: str | None, recipes: dict[str, SelectConfig], *, need
     return next(iter(found), None)
 
 
-def _refuse_doubles(subjects: Sequence[Subject]) -> None:
-    names = [(subject.name, subject.size) for subject in subjects]
-    double = next((name for name, size in names if names.count((name, size)) > 1), None)
+def _layout(given: str, what: str, recipes: dict[str, SelectConfig]) -> str:
+    """The row layout that the user names, or that all run folders were told."""
+    told = {getattr(recipe, what) for recipe in recipes.values()}
+    return next(iter(told)) if given == "auto" and len(told) == 1 else given
+
+
+def _refuse_too_large(named: Named) -> None:
+    for subject in named.subjects:
+        if subject.size > len(named.pool):
+            raise ConfigError(
+                f"{subject.name!r} has {subject.size:,} rows, more than the pool's {len(named.pool):,}, so that no random "
+                "subset of its size can be drawn. Name the file that it was chosen from with --pool."
+            )
+
+
+def _refuse_doubles(names: Sequence[str]) -> None:
+    double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigError(f"two subsets would be called {double!r} in the results; rename a file or folder.")

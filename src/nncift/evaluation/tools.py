@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from importlib import import_module
 
 from jaxtyping import Float
 from numpy import ndarray
@@ -14,7 +15,7 @@ from nncift.embed.base import Embedder
 from nncift.embed.cache import embed_cached
 from nncift.embed.choose import default_embedder, load_embedder
 from nncift.embed.precomputed import Precomputed
-from nncift.errors import ConfigError
+from nncift.errors import ConfigError, MissingExtraError
 from nncift.evaluation.bench import Bench, Measuring
 from nncift.evaluation.judge_local import LocalJudge
 from nncift.evaluation.judge_server import ServerJudge
@@ -81,6 +82,24 @@ class Tools:
             embed_key=self.embedder.fingerprint if "icl" in config.routes else "",
             reporter=self.reporter,
         )
+
+    def refuse_judge(self) -> None:
+        """Finds out, without loading a model or asking a server, whether there can be a judge.
+
+        Raises:
+            MissingExtraError: the package `openai` is not installed.
+            ConfigError, ModelError: the judge's address or name is none.
+        """
+        name = self.config.judge_model
+        assert name is not None
+        if self.config.judge is None:
+            model_fingerprint(name)
+            return
+        self.judge()
+        try:
+            import_module("openai")
+        except ImportError as error:
+            raise MissingExtraError("openai", "judge", "a judge behind a server") from error
 
     def judge(self) -> Judge:
         """Who grades answers: a server where an address is given, else a local language model."""

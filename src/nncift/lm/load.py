@@ -81,6 +81,7 @@ def load_language_model(
         raise ModelError(_load_sentence(name, error)) from error
     if not quantize:
         model.to(placement.device)  # pyright: ignore[reportArgumentType]
+    _keep_packing(model)
     limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length
     fingerprint = identify(source if not file else Path(source) / file) or name
     return prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=min(max_length, limit))
@@ -188,6 +189,14 @@ def _quantization(quantize: str | None, gguf_file: str | None) -> Any:
         bnb_4bit_use_double_quant=True,
         bnb_4bit_compute_dtype=torch.bfloat16,
     )
+
+
+def _keep_packing(model: Any) -> None:
+    """Keeps bitsandbytes from packing four-bit weights anew in the first forward, as it does on CPUs with AVX512-BF16: no
+    gradient passes through weights so packed, their scales are rounded, and shapes that are no multiple of the block fail."""
+    for module in model.modules():
+        if getattr(module, "support_avx512bf16_for_cpu", False):
+            module.support_avx512bf16_for_cpu = False
 
 
 def _load_sentence(name: str, reason: object) -> str:

@@ -107,13 +107,13 @@ def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) 
 def tokenize_lesson(tokenizer: Any, wording: Wording, row: Example, *, limit: int) -> Query | None:
     """A row to learn from: `tokenize_row`, and behind a whole response what ends it, so that a model learns to stop. A
     response that was cut is left open."""
-    query = tokenize_row(tokenizer, wording, row, limit=limit)
-    if query is None or len(query) >= limit:
-        return query
     end = text_ids(tokenizer, wording.closing(row), special=True)
     if not end and tokenizer.eos_token_id is not None:
         end = [tokenizer.eos_token_id]
-    return Query(query.ids, (*query.response, *end)[: limit - len(query.ids)], query.truncated)
+    query = tokenize_row(tokenizer, wording, row, limit=limit - len(end))
+    if query is None or len(query.response) < len(text_ids(tokenizer, row.response, special=False)):
+        return tokenize_row(tokenizer, wording, row, limit=limit)
+    return Query(query.ids, (*query.response, *end), query.truncated)
 
 
 def untrainable(lm: Any, wording: Wording, rows: Sequence[Example]) -> list[int]:

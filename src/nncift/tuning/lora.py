@@ -67,6 +67,7 @@ def attach(
     )
     with torch.random.fork_rng(devices=[]):  # the layers draw weights of their own, which are replaced below
         inject_adapter_in_model(config, model)
+    model.train(model.training)  # new modules begin in training mode, where their inputs are dropped
     _thawed[model] = thawed
     model._hf_peft_config_loaded = True  # what tells `transformers` that a model in four bits has something to train
     trainable: dict[str, torch.nn.Parameter] = {}

@@ -91,3 +91,47 @@ def test_a_model_in_bfloat16_gets_adapters_in_float32() -> None:
     lm.model.to(torch.bfloat16)
     weights = attach(lm, rank=3, alpha=6, seed=0)
     assert all(weight.dtype == torch.float32 for weight in weights.values())
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_all_linear_maps_but_the_output_head_are_found(kind: str) -> None:
+    """Seven maps a layer with a gated block, four in GPT-2."""
+    lm = toy_lm(kind)
+    modules = dict(lm.model.named_modules())
+    weights = attach(lm, rank=3, alpha=6, seed=0, where="all-linear")
+    maps = {name.partition(".lora_")[0] for name in weights}
+    wanted = {"gpt2": 4}.get(kind, 7) * lm.model.config.num_hidden_layers
+    assert len(maps) == wanted and len(weights) == 2 * wanted
+    assert any("mlp" in name for name in maps) and not any("head" in name or "embed" in name for name in maps)
+    detach(lm)
+    assert dict(lm.model.named_modules()) == modules
+
+
+def test_dropout_is_there_in_training_mode_alone() -> None:
+    lm = toy_lm()
+    weights = attach(lm, rank=3, alpha=6, seed=0, where="all-linear", dropout=0.5)
+    for name, weight in weights.items():
+        if "lora_B" in name:
+            weight.data += 0.1  # a fresh adapter adds nothing that could be dropped
+    told, again = row_losses(lm, ROWS).detach(), row_losses(lm, ROWS).detach()
+    assert torch.equal(told, again)
+    lm.model.train()
+    torch.manual_seed(1)
+    one, other = row_losses(lm, ROWS).detach(), row_losses(lm, ROWS).detach()
+    assert not torch.equal(one, other) and not torch.equal(one, told)
+    lm.model.eval()
+    assert torch.equal(row_losses(lm, ROWS).detach(), told)
+    detach(lm)
+    attach(lm, rank=3, alpha=6, seed=0, where="all-linear")
+    lm.model.train()
+    still = row_losses(lm, ROWS).detach()
+    assert torch.equal(still, row_losses(lm, ROWS).detach())
+    lm.model.eval()
+
+
+def test_dropout_does_not_change_where_an_adapter_starts() -> None:
+    lm = toy_lm()
+    wet = {name: weight.detach().clone() for name, weight in attach(lm, rank=2, alpha=4, seed=3, dropout=0.3).items()}
+    detach(lm)
+    dry = attach(lm, rank=2, alpha=4, seed=3)
+    assert list(wet) == list(dry) and all(torch.equal(wet[name], dry[name]) for name in wet)

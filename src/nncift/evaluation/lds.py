@@ -13,6 +13,7 @@ up to about ±1 / √n when all targets are alike, so that a difference from the
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -137,9 +138,9 @@ def score_sentences(records: Sequence[Mapping[str, Any]]) -> list[str]:
         if name not in ("ceiling", "random kernel"):
             over = record["diff_ci"]
             told = "above" if over[0] > 0 else "below" if over[1] < 0 else "not told from"
-            text += f", {told} a random kernel" + (
-                f", {record['mean'] / ceiling:.0%} of the ceiling" if ceiling > 0 else ""
-            )
+            text += f", {told} a random kernel"
+            if ceiling > 0:
+                text += f", {record['mean'] / math.sqrt(ceiling):.0%} of what an influence without noise would reach"
         lines.append(text)
     one = next(iter(by_name.values()))
     head = f"Linear datamodeling score, {one['halves']:,} half-subsets, {one['n_scored']:,} of {one['n']:,} targets:"

@@ -1,10 +1,17 @@
-"""The pages of `subsets.py`: tables as Markdown, and every cell as JSON, without any text of the data."""
+"""The pages of `subsets.py`: tables as Markdown, and every cell as JSON, without any text of the data.
+
+    python benchmarks/subsets_page.py docs/results
+
+writes the table over all settings into the folder's README.md from the JSON files that are there.
+"""
 
 from __future__ import annotations
 
 import argparse
 import json
+import sys
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -19,6 +26,7 @@ TITLES = {
     "noisy": "A noisy pool: a fifth of Alpaca's responses swapped or random letters",
 }
 COMMAND = "python benchmarks/subsets.py {setting} DATA --folder runs/{setting} --write docs/results"
+START, END = "<!-- python benchmarks/subsets_page.py docs/results -->", "<!-- end -->"
 HEADS = (
     *("subset", "rows", "loss", "minus random", "in sd of one draw", "p (Holm)", ""),
     *("tokens", "choosing", "one training", "paid after"),
@@ -117,3 +125,45 @@ def _name(run: str) -> str:
             influence, _, rule = head.partition("-")
             return f"{influence}, {rule}, {words}"
     return run
+
+
+def overview(folder: Path) -> list[str]:
+    """Gain over random by subset and setting, from the JSON files of a folder."""
+    found = {}
+    for name in TITLES:
+        if (path := folder / f"{name}.json").is_file():
+            found[name] = {
+                (record["subset"], record["size"]): record
+                for record in json.loads(path.read_text(encoding="utf-8"))["records"]
+            }
+    every = list(dict.fromkeys(key for records in found.values() for key in records if key[0] != "random"))
+    order = {key: np.mean([of[key]["diff_random"] or 0.0 for of in found.values() if key in of]) for key in every}
+    lines = [
+        f"| subset | rows | {' | '.join(f'[{name}]({name}.md)' for name in found)} |",
+        "|---" * (2 + len(found)) + "|",
+    ]
+    for key in sorted(every, key=lambda key: (key[1], order[key])):
+        cells = [_gain(records.get(key)) for records in found.values()]
+        lines.append(f"| {_name(key[0])} | {key[1]:,} | {' | '.join(cells)} |")
+    return lines
+
+
+def _gain(record: Any) -> str:
+    if record is None or record["diff_random"] is None or record["diff_ci"] is None:
+        return ""
+    low, high = record["diff_ci"]
+    text = f"{record['diff_random']:+.3f} [{low:+.3f}, {high:+.3f}]"
+    return f"**{text}**" if record["verdict"] == "beats random" else text
+
+
+def main() -> None:
+    """Writes the overview between its marks."""
+    folder = Path(sys.argv[1])
+    page = folder / "README.md"
+    head, _, rest = page.read_text(encoding="utf-8").partition(f"{START}\n")
+    _, _, tail = rest.partition(END)
+    page.write_text("\n".join([f"{head}{START}", *overview(folder), f"{END}{tail}"]), encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

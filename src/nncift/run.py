@@ -29,7 +29,10 @@ from nncift.version import __version__
 log = logging.getLogger(__name__)
 
 LOCK = ".nncift.lock"
-_PACKAGES = ("numpy", "numba", "torch", "transformers", "sentence-transformers", "pyarrow", "safetensors")
+_PACKAGES = (
+    *("numpy", "numba", "torch", "transformers", "sentence-transformers", "pyarrow", "safetensors"),
+    *("peft", "accelerate", "bitsandbytes"),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,6 +153,10 @@ class RunFolder:
         with part.open("rb") as stream:
             os.fsync(stream.fileno())
         part.replace(final)
+
+    def intact(self) -> bool:
+        """Whether the files of every stage are as the stage left them."""
+        return all(self._whole(name, record) for name, record in self.records.items())
 
     def _whole(self, name: str, record: StageRecord) -> bool:
         for file, expected in record.files.items():

@@ -126,5 +126,7 @@ def test_every_flag_that_a_page_names_exists(
     for verb in ("select", "label", "evaluate", "run", "list", "doctor", "demo"):
         assert run(monkeypatch, [verb, "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {"--help", "--version"}
-    text = re.sub(r"`(OMP_NUM_THREADS=\d )?python (-m )?benchmarks[^`]*`", "", page.read_text(encoding="utf-8"))  # a program of its own
+    text = re.sub(
+        r"`(OMP_NUM_THREADS=\d )?python (-m )?benchmarks[^`]*`", "", page.read_text(encoding="utf-8")
+    )  # a program of its own
     assert set(re.findall(r"(?<![\w!-])--[a-z][a-z-]+", text)) <= known

@@ -27,19 +27,17 @@ from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
 from nncift.pipeline.filling import refuse_if_too_large
 from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
-from nncift.pipeline.setup import Setup, influence_key, prepare
+from nncift.pipeline.setup import Setup, prepare
 from nncift.progress import Reporter, Silent
-from nncift.run import RunFolder, StageRecord, Work, content_key, environment
+from nncift.run import RunFolder, StageRecord, Work, environment
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
-
-_CODE = {"embed": 1, "label": 1, "estimate": 1, "select": 1}
-"""Raised where a stage's code changes its result, so that a run folder of an older version is not taken for done."""
 
 
 def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
@@ -112,7 +110,9 @@ class _Road:
         barred = self._barred()
         ranker = make_ranker(config, self.models, objective, self.embeddings, labels, estimator, barred)
         record = self._stage(
-            "select", self._depends(config, objective), lambda done: self._choose(done, config, ranker.rank, labels)
+            "select",
+            select_depends(setup, self.models, config, objective, self.used),
+            lambda done: self._choose(done, config, ranker.rank, labels),
         )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
@@ -145,7 +145,7 @@ class _Road:
         """What is to be labelled, and on what it depends."""
         setup = self.setup
         assert setup.pairs is not None
-        meta = {"code": _CODE["label"]} | setup.depends()
+        meta = {"code": CODE["label"]} | setup.depends()
         if setup.influence.traits.needs_model:
             meta |= self.models.lm_key
         if setup.influence.traits.needs_embeddings:
@@ -190,7 +190,7 @@ class _Road:
 
     def _embeddings(self) -> Embeddings:
         axes = self.setup.axes
-        depends = {"code": _CODE["embed"], "rows": axes.fingerprint} | self.models.embedder_key
+        depends = {"code": CODE["embed"], "rows": axes.fingerprint} | self.models.embedder_key
         files = ("embeddings/rows.npy", "embeddings/columns.npy")
 
         def work(done: Work) -> None:
@@ -225,7 +225,7 @@ class _Road:
             self.reporter.end(f"{estimator.epochs} passes over {len(labels):,} labels")
 
         depends = {
-            "code": _CODE["estimate"],
+            "code": CODE["estimate"],
             "labels": self.used["label"].key,
             "embed": self.used["embed"].key,
             "training": asdict(config),
@@ -234,30 +234,6 @@ class _Road:
         self._stage("estimate", depends, work)
         estimator = load(self.folder.path / "estimator.safetensors", expect_embedder=fingerprint)
         return estimator, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
-
-    def _depends(self, config: SelectConfig, objective: Objective | Rule) -> dict[str, Any]:
-        return {
-            "code": _CODE["select"],
-            "before": {name: record.key for name, record in self.used.items()},
-            "source": content_key({"ids": self.setup.pool.ids, "raw": self.setup.pool.raw_fingerprint}),
-            "teacher": self.setup.depends(),
-            "objective": objective.name,
-            "why": self.setup.why,
-            "budget": self.setup.budget,
-            "eta": config.eta,
-            "nu": config.nu,
-            "known": config.known,
-            "tasks": None if self.setup.axes.tasks is None else self.setup.axes.tasks.tolist(),
-        } | self._phases_depend_on(config)
-
-    def _phases_depend_on(self, config: SelectConfig) -> dict[str, Any]:
-        if self.setup.difficulty is None:
-            return {}
-        difficulty = self.setup.difficulty
-        told = {"phases": config.phases, "difficulty": influence_key(config.difficulty, difficulty)}
-        if difficulty.traits.seeded:
-            told["phase_seed"] = config.seed
-        return told | (self.models.lm_key if difficulty.traits.needs_model else {})
 
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
         setup, difficulty, count = self.setup, self.setup.difficulty, config.phases

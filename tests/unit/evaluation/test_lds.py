@@ -81,7 +81,10 @@ def test_the_true_kernel_is_found(quick: None) -> None:
     assert abs(found["random kernel"]["mean"]) < 0.3
     lines = score_sentences([*found.values()])
     assert lines[0] == "Linear datamodeling score, 30 half-subsets, 6 of 6 targets:"
-    assert lines[1] == "mine: 1.000 (1.000 to 1.000), above a random kernel, 100% of what an influence without noise would reach"
+    assert (
+        lines[1]
+        == "mine: 1.000 (1.000 to 1.000), above a random kernel, 100% of what an influence without noise would reach"
+    )
 
 
 def test_noise_takes_more_of_the_ceiling_than_of_the_truth(quick: None) -> None:

@@ -1,0 +1,41 @@
+"""What the last stage of a run depends on: the key under which a subset stands, and by which a folder is known to be whole."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from nncift.config import SelectConfig
+from nncift.objective.base import Objective, Rule
+from nncift.pipeline.models import Models
+from nncift.pipeline.setup import Setup, influence_key
+from nncift.run import StageRecord, content_key
+
+CODE = {"embed": 1, "label": 1, "estimate": 1, "select": 1}
+"""Raised where a stage's code changes its result, so that a run folder of an older version is not taken for done."""
+
+
+def select_depends(
+    setup: Setup, models: Models, config: SelectConfig, objective: Objective | Rule, used: Mapping[str, StageRecord]
+) -> dict[str, Any]:
+    """All that a subset depends on; `used` are the stages before it."""
+    depends = {
+        "code": CODE["select"],
+        "before": {name: record.key for name, record in used.items()},
+        "source": content_key({"ids": setup.pool.ids, "raw": setup.pool.raw_fingerprint}),
+        "teacher": setup.depends(),
+        "objective": objective.name,
+        "why": setup.why,
+        "budget": setup.budget,
+        "eta": config.eta,
+        "nu": config.nu,
+        "known": config.known,
+        "tasks": None if setup.axes.tasks is None else setup.axes.tasks.tolist(),
+    }
+    if setup.difficulty is None:
+        return depends
+    difficulty = setup.difficulty
+    depends |= {"phases": config.phases, "difficulty": influence_key(config.difficulty, difficulty)}
+    if difficulty.traits.seeded:
+        depends["phase_seed"] = config.seed
+    return depends | (models.lm_key if difficulty.traits.needs_model else {})

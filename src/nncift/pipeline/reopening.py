@@ -1,0 +1,95 @@
+"""A finished run, read again: its subset, costs and influences, without computing, loading a model or changing a file."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from dataclasses import replace
+from functools import cache
+from pathlib import Path
+
+import numpy as np
+
+from nncift.config import read_recipe
+from nncift.data.arrays import read_npz
+from nncift.data.labels import Labels
+from nncift.errors import RunError
+from nncift.estimator.fitted import load
+from nncift.pipeline import receipt
+from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.keys import select_depends
+from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.ranking import make_ranker
+from nncift.pipeline.setup import Setup, prepare
+from nncift.progress import Silent
+from nncift.run import RunFolder, content_key
+from nncift.selection import Selection
+
+
+def reopen(path: str | Path, *, pool: str | None = None, target: str | None = None) -> Selection:
+    """The selection of a run folder.
+
+    Args:
+        path: the run folder.
+        pool, target: where the files lie now, if not where they lay when it ran; their rows must be the same.
+
+    Raises:
+        ConfigError: it has no recipe.
+        RunError: it did not finish, or its rows or files are not what they were.
+        DataError: a file of rows cannot be read.
+    """
+    place = Path(path)
+    config = read_recipe(place / "recipe.yaml")
+    config = replace(config, pool=pool or config.pool, target=target or config.target)
+    if not (place / "done.json").is_file():
+        raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
+    setup = prepare(config)
+    assert setup.objective is not None
+    with closing(RunFolder(place)) as folder:
+        record = folder.records.get("select")
+        used = {name: stage for name, stage in folder.records.items() if name != "select"}
+        models = Models(setup, Silent())
+        whole = (
+            record is not None
+            and folder.intact()
+            and (record.key == content_key(select_depends(setup, models, config, setup.objective, used)))
+        )
+        if record is None or not whole:
+            raise RunError(
+                f"the rows, options or files of the run in {str(place)!r} are not what they were when it finished. "
+                f"Do it again with `nncift run {place / 'recipe.yaml'}`, or evaluate its subset file with --pool."
+            )
+        done = json.loads((place / "done.json").read_text(encoding="utf-8"))
+        fidelity = place / "fidelity.json"
+        picks = receipt.read_picks(folder, record)
+    barred = np.array(
+        sorted(map(int, used["label"].facts.get("barred", {}) if "label" in used else ())), dtype=np.int64
+    )
+    labels = _labels(place, setup)
+    estimator = load(place / "estimator.safetensors", expect_embedder=None) if "estimate" in used else None
+    ranker = make_ranker(config, models, setup.objective, cache(lambda: _embeddings(place)), labels, estimator, barred)
+    return Selection(
+        pool=setup.pool,
+        picks=picks,
+        objective=setup.objective.name,
+        fidelity=json.loads(fidelity.read_text(encoding="utf-8")) if fidelity.is_file() else None,
+        costs=json.loads((place / "costs.json").read_text(encoding="utf-8")),
+        facts=record.facts,
+        notes=done["notes"],
+        subset=place / done["subset"],
+        folder=place,
+        ranker=lambda budget: ranker.rank(budget).picks,
+        influences=ranker.influences,
+    )
+
+
+def _labels(place: Path, setup: Setup) -> Labels | None:
+    if setup.pairs is None:
+        return None
+    stored = read_npz(place / "labels.npz")
+    return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(setup.axes)).take(np.isfinite(stored["y"]))
+
+
+def _embeddings(place: Path) -> Embeddings:
+    rows, columns = (np.load(place / "embeddings" / name, allow_pickle=False) for name in ("rows.npy", "columns.npy"))
+    return Embeddings(rows, columns)

@@ -84,13 +84,18 @@ def label(pool: Rows, *, target: Rows | None = None, output: str | Path, **optio
 
 
 def evaluate(
-    *subsets: Rows | Selection, test: Rows, pool: Rows | None = None, target: Rows | None = None, **options: Any
+    *subsets: Rows | Selection,
+    test: Rows | None = None,
+    pool: Rows | None = None,
+    target: Rows | None = None,
+    **options: Any,
 ) -> Evaluation:
     """Measures what subsets teach a language model, beside random subsets and other controls.
 
     Args:
-        subsets: selections, run folders, files of chosen rows, or rows in memory; several are compared.
-        test: rows to measure on, as in `select`; those that are in the pool are left out.
+        subsets: selections, run folders, files of chosen rows, or rows in memory; several are compared. A selection that was
+            resized is taken for its rows: its run folder holds another subset.
+        test: rows to measure on, as in `select`; those that are in the pool are left out. Not needed with `lds=True`.
         pool: what the subsets were chosen from; a selection or a run folder knows it.
         target: what the control `embedding` selects for; a selection or a run folder knows it.
         options: every further option of `nncift evaluate`, with underscores: `model`, `by`, `metrics`, `controls`, `seeds`,
@@ -100,14 +105,31 @@ def evaluate(
     Raises:
         NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
     """
-    names = tuple(str(one.folder) if isinstance(one, Selection) else _as_file(one) for one in subsets)
-    named = {"subset": names, "test": _as_file(test), **options}
-    named |= {name: _as_file(rows) for name, rows in (("pool", pool), ("target", target)) if rows is not None}
+    names = tuple(_as_subset(one) for one in subsets)
+    named: dict[str, Any] = {"subset": names, **options}
+    given = {"test": test, "pool": pool, "target": target}
+    resized = next((one for one in subsets if isinstance(one, Selection) and one.subset is None), None)
+    if pool is None and resized is not None:
+        given["pool"] = resized.pool.source
+    named |= {name: _as_file(rows) for name, rows in given.items() if rows is not None}
     config = EvaluateConfig.of(named)
     if config.output is None:
         key = content_key({name: str(value) for name, value in vars(config).items()})
         config = replace(config, output=str(cache_folder() / "evaluations" / key[:16]))
     return _evaluate(config)
+
+
+def _as_subset(one: Rows | Selection) -> str:
+    """A run folder, or a file of rows; that of a resized selection is called by its run and size."""
+    if not isinstance(one, Selection):
+        return _as_file(one)
+    if one.subset is not None:
+        return str(one.folder)
+    file = Path(_as_file(one.rows))
+    place = file.with_name(file.stem) / f"{one.folder.name}-{len(one)}.jsonl"
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.write_bytes(file.read_bytes())
+    return str(place)
 
 
 def _as_file(rows: Rows) -> str:

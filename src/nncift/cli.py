@@ -15,9 +15,9 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, is_list, read_recipe
+from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, is_list, recipe_values
 from nncift.errors import ConfigError, NnciftError
-from nncift.evaluation.options import EvaluateConfig
+from nncift.evaluation.options import EvaluateConfig, evaluation_name
 from nncift.registry import did_you_mean
 from nncift.version import __version__
 
@@ -179,15 +179,11 @@ def label(config: LabelConfig, as_json: AsJson = False, quiet: Quiet = False) ->
 
 @app.command()
 @options_of(EvaluateConfig, "subset")
-def evaluate(config: EvaluateConfig, as_json: AsJson = False, quiet: Quiet = False) -> None:
+def evaluate(config: EvaluateConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Measure what subsets teach, by fine-tuning or as demonstrations, beside random subsets and other controls."""
-    from nncift.evaluation.evaluate import evaluate as measure
-    from nncift.screen import Bars
-
-    config = replace(config, output=config.output or "runs/evaluation")
-    with Bars(hidden=quiet or as_json) as bars:
-        found = measure(config, bars)
-    print(json.dumps(found.records) if as_json else "\n".join(found.told))
+    if config.output is None:
+        config = replace(config, output=f"runs/{evaluation_name(config)}")
+    _evaluate(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
 @app.command()
@@ -199,7 +195,12 @@ def run(
     quiet: Quiet = False,
 ) -> None:
     """Replay a recipe: in its own folder only what changed is computed, in another one everything."""
-    config = read_recipe(recipe)
+    verb, values = recipe_values(recipe)
+    if verb == "evaluate":
+        again = EvaluateConfig.of(values)
+        _evaluate(replace(again, output=output or str(recipe.parent)), dry_run=dry_run, as_json=as_json, quiet=quiet)
+        return
+    config = SelectConfig.of(values)
     _run(replace(config, output=output or str(recipe.parent)), dry_run=dry_run, as_json=as_json, quiet=quiet)
 
 
@@ -254,6 +255,20 @@ def demo(
         lines = run_demo(output, seed=seed, reporter=bars)
     for line in lines:
         print(line)
+
+
+def _evaluate(config: EvaluateConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> None:
+    from nncift.evaluation.evaluate import evaluate as measure
+    from nncift.evaluation.evaluate import plan_evaluation
+    from nncift.screen import Bars
+
+    with Bars(hidden=quiet or as_json) as bars:
+        if dry_run:
+            planned = plan_evaluation(config, bars)
+            print(json.dumps(planned.record()) if as_json else "\n".join(planned.lines()))
+            return
+        found = measure(config, bars)
+    print(json.dumps(found.records) if as_json else "\n".join(found.told))
 
 
 def _run(config: SelectConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> None:

@@ -18,6 +18,8 @@ from nncift.version import __version__
 Known = Literal["keep", "predict"]
 Task = Literal["instruction", "task-specific", "continual"]
 
+_VERBS = ("select", "evaluate")  # whose recipes can be replayed
+
 
 def setting(text: str, default: Any = MISSING, *, short: str | None = None) -> Any:
     """A field with the help text that its flag shows."""
@@ -178,18 +180,30 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def write_recipe(config: SelectConfig, path: Path) -> None:
+def write_recipe(config: Options, path: Path, *, verb: str = "select") -> None:
     """Writes every option, resolved, as a YAML file that `nncift run` replays."""
-    body = {"nncift": __version__, "verb": "select", **asdict(config)}
-    body |= {name: list(getattr(config, name)) for name in ("option", "model")}
+    body = {"nncift": __version__, "verb": verb, **asdict(config)}
+    body |= {name: list(value) for name, value in body.items() if isinstance(value, tuple)}
     path.write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def read_recipe(path: Path) -> SelectConfig:
-    """Reads a recipe.
+    """Reads the recipe of a run folder.
 
     Raises:
-        ConfigError: it is missing, not YAML, not a recipe, or has an option that does not exist.
+        ConfigError: it is missing, not YAML, not a recipe of `select`, or has an option that does not exist.
+    """
+    verb, values = recipe_values(path)
+    if verb != "select":
+        raise ConfigError(f"{path} is the recipe of `{verb}`. Name the `recipe.yaml` of a run folder.")
+    return SelectConfig.of(values)
+
+
+def recipe_values(path: Path) -> tuple[str, dict[str, Any]]:
+    """The verb of a recipe, and its options as they stand there.
+
+    Raises:
+        ConfigError: it is missing, not YAML, or not a recipe.
     """
     if not path.is_file():
         inside = path / "recipe.yaml"
@@ -201,37 +215,43 @@ def read_recipe(path: Path) -> SelectConfig:
         mark = getattr(error, "problem_mark", None)
         where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
         raise ConfigError(f"{path} is not YAML{where}. Name the `recipe.yaml` of a run folder.") from error
-    if not isinstance(body, dict) or body.get("verb") != "select":
+    if not isinstance(body, dict) or body.get("verb") not in _VERBS:
         raise ConfigError(
             f"{path} is not a recipe: it has no line `verb: select`. Name the `recipe.yaml` of a run folder."
         )
-    values = {name: value for name, value in body.items() if name not in ("nncift", "verb")}
-    return SelectConfig.of(values)
+    return str(body["verb"]), {name: value for name, value in body.items() if name not in ("nncift", "verb")}
 
 
 def changed_options(config: SelectConfig, recipe: Path) -> str:
     """The flags that differ from those of a recipe, in words; empty where none does or there is no sound recipe."""
+    return changed_values(resolved(config), recipe, verb="select")
+
+
+def changed_values(config: Options, recipe: Path, *, verb: str) -> str:
+    """`changed_options` of any verb; the options are resolved."""
     try:
-        before = read_recipe(recipe)
+        told, values = recipe_values(recipe)
+        before = type(config).of(values)
     except ConfigError:
         return ""
-    now = resolved(config)
-    names = [item.name for item in fields(now) if item.name != "output"]
-    return ", ".join(flag(name) for name in names if getattr(before, name) != getattr(now, name))
+    names = [item.name for item in fields(config) if item.name != "output"]
+    return ", ".join(flag(name) for name in names if told != verb or getattr(before, name) != getattr(config, name))
 
 
 def resolved(config: SelectConfig) -> SelectConfig:
     """The configuration with local files by their full path, so that a recipe works from any folder."""
-
-    def full(value: str) -> str:
-        return str(Path(value).resolve()) if Path(value).exists() else value
-
-    changed = {name: full(value) for name in ("pool", "target", "existing") if (value := getattr(config, name))}
-    models = tuple(name if name in PACKAGED_MODELS else full(name) for name in config.model)
+    changed = {name: full_path(value) for name in ("pool", "target", "existing") if (value := getattr(config, name))}
+    models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")
-        changed["embedder"] = ",".join(map(full, config.embedder.split(","))) if arrays else full(config.embedder)
+        parts = config.embedder.split(",") if arrays else [config.embedder]
+        changed["embedder"] = ",".join(map(full_path, parts))
     return replace(config, model=models, **changed)
+
+
+def full_path(value: str) -> str:
+    """The full path of a file or folder that is there; anything else stays as it is."""
+    return str(Path(value).resolve()) if Path(value).exists() else value
 
 
 def default_name(config: SelectConfig) -> str:

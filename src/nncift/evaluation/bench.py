@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.data.demonstrations import Demonstrations, choose_demonstrations, demonstration_text, query_text
@@ -181,6 +181,12 @@ class Bench:
         """How rows are worded as demonstrations."""
         with _flag_of_ours():
             return choose_demonstrations(self.lm.tokenizer, self.how.wording)
+
+    def lengths(self, rows: Sequence[Example]) -> Int[ndarray, " n"]:
+        """How many tokens each row is trained on."""
+        limit = min(self.how.max_length, self.lm.max_length)
+        found = (tokenize_lesson(self.lm.tokenizer, self.wording, row, limit=limit) for row in rows)
+        return np.array([0 if lesson is None else len(lesson) for lesson in found], dtype=np.int64)
 
     def key(self, trial: Trial) -> str:
         """The name of a cell."""

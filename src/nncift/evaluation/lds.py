@@ -29,6 +29,9 @@ from nncift.progress import Reporter
 from nncift.seeds import generator
 from nncift.selection import Influences
 
+ENOUGH = 40
+"""Half-subsets from which the score is worth its name."""
+
 _REPLICATES = 1000
 
 
@@ -53,6 +56,13 @@ def draw_halves(pool: int, count: int, seed: int) -> Bool[ndarray, "s n"]:
     return members
 
 
+def trials(pool: Sequence[Example], members: Bool[ndarray, "s n"], seed: int) -> list[list[Trial]]:
+    """The trainings on every half, with two seeds: [2][s]."""
+    seeds = [int(generator(seed, f"training/{k}").integers(2**31)) for k in range(2)]
+    halves = [tuple(row for row, inside in zip(pool, half, strict=True) if inside) for half in members]
+    return [[Trial(rows, "lora", seed) for rows in halves] for seed in seeds]
+
+
 def train_halves(
     bench: Bench, pool: Sequence[Example], members: Bool[ndarray, "s n"], *, seed: int, reporter: Reporter
 ) -> Halves:
@@ -60,14 +70,10 @@ def train_halves(
 
     *Cost*: 2 · s trainings on n / 2 rows.
     """
-    seeds = [int(generator(seed, f"training/{k}").integers(2**31)) for k in range(2)]
-    trials = [
-        [Trial(tuple(row for row, inside in zip(pool, half, strict=True) if inside), "lora", seed) for half in members]
-        for seed in seeds
-    ]
-    missing = [trial for of_seed in trials for trial in of_seed if bench.missing(trial, answers=False)]
+    every = trials(pool, members, seed)
+    missing = [trial for of_seed in every for trial in of_seed if bench.missing(trial, answers=False)]
     reporter.begin("halves", sum(bench.work(trial, answers=False) for trial in missing), "rows")
-    losses = [[bench.cell(trial, answers=False).loss for trial in of_seed] for of_seed in trials]
+    losses = [[bench.cell(trial, answers=False).loss for trial in of_seed] for of_seed in every]
     reporter.end(f"{2 * len(members):,} trainings, {2 * len(members) - len(missing):,} of them kept from before")
     return Halves(members, -np.array(losses, dtype=np.float64))
 

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import re
+from dataclasses import dataclass, replace
+from hashlib import sha256
+from pathlib import Path
 from typing import Literal, get_args
 
-from nncift.config import Options, at_least, flag, setting
+from nncift.config import Options, at_least, flag, full_path, setting
 from nncift.errors import ConfigError
-from nncift.registry import did_you_mean
+from nncift.registry import PACKAGED_MODELS, did_you_mean
 
 By = Literal["icl", "lora"]
 Metric = Literal["loss", "rouge", "bge", "judge"]
@@ -99,6 +102,28 @@ class EvaluateConfig(Options):
     def beside(self) -> tuple[Control, ...]:
         """The parts of `--controls`."""
         return () if self.controls == "none" else _words(self.controls, "controls", get_args(Control))
+
+    @property
+    def wants_answers(self) -> bool:
+        """Whether the model has to write answers: for every metric but the loss."""
+        return any(metric != "loss" for metric in self.measures)
+
+
+def resolved_evaluation(config: EvaluateConfig) -> EvaluateConfig:
+    """The options with local files and folders by their full path, so that a recipe works from any folder."""
+    changed = {name: full_path(value) for name in ("pool", "target", "test") if (value := getattr(config, name))}
+    if config.model not in PACKAGED_MODELS:
+        changed["model"] = full_path(config.model)
+    return replace(config, subset=tuple(map(full_path, config.subset)), **changed)
+
+
+def evaluation_name(config: EvaluateConfig) -> str:
+    """A folder name for an evaluation that was given none: the same for the same subsets, test rows and model, so that
+    further metrics and controls find the cells that are there."""
+    full = resolved_evaluation(config)
+    digest = sha256(repr((full.subset, full.pool, full.test, full.model)).encode())
+    stem = re.sub(r"[^\w.-]+", "-", Path(config.subset[0]).stem)
+    return f"{stem}-evaluation-{digest.hexdigest()[:6]}"
 
 
 def _words(text: str, name: str, known: tuple[str, ...]) -> tuple:

@@ -1,28 +1,19 @@
-"""Who is compared: the subsets that the user names, and the controls beside them.
-
-Controls are made of the pool alone and of what the selection was allowed to see; no control reads a test row.
-"""
+"""Who is compared: the run folders and files of chosen rows that the user names."""
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
-from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig, read_recipe
 from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
-from nncift.pipeline import select
-from nncift.progress import Reporter
-from nncift.run import content_key
-from nncift.seeds import generator
+from nncift.pipeline import reopen
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -37,7 +28,9 @@ class Subject:
         control: which control it is; None for what the user named.
         size: of the random subsets that it is compared with; 0 for `initial` and `full` where there are several.
         draws: the rows, one tuple a draw, each sorted by id; more than one where chance has a part.
-        cost: what choosing it took: floating-point operations and seconds; None where that is not known.
+        cost: what choosing it took: `flops`, `seconds`, `cpu_seconds`, and `reused`, the share of its labels that an earlier
+            run had made (their operations are counted all the same); None where that is not known.
+        matched: for random rows of as much text, the subset whose text it is.
     """
 
     name: str
@@ -45,6 +38,7 @@ class Subject:
     size: int
     draws: tuple[tuple[Example, ...], ...]
     cost: dict[str, float] | None = None
+    matched: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,181 +47,133 @@ class Named:
 
     Attributes:
         subjects: in the order given.
-        runs: the selections of those that are run folders, by name.
+        runs: the selections of those that are run folders, by the name of their subject.
         pool: what the subsets were chosen from.
-        target: the file that the selections were for; None where the pool was its own target.
+        target: the rows that the control `embedding` selects for; None where that is the pool itself.
+        seen: content of every row that some selection was meant to help.
         rejected: rows of the user's files of chosen rows that cannot be used.
+        notes: what there is to say about them.
     """
 
     subjects: tuple[Subject, ...]
     runs: dict[str, Selection]
     pool: Pool
     target: Pool | None
+    seen: frozenset[str]
     rejected: tuple[Rejected, ...]
+    notes: dict[str, str]
+
+    @property
+    def sizes(self) -> list[int]:
+        """Numbers of rows among the subsets, each once."""
+        return sorted({subject.size for subject in self.subjects})
 
 
-def read_subjects(config: EvaluateConfig, reporter: Reporter) -> Named:
-    """Reads run folders and files of chosen rows.
+def read_subjects(config: EvaluateConfig) -> Named:
+    """Reads run folders, without changing them, and files of chosen rows.
 
     Raises:
         ConfigError: there is no pool, the runs have several and none is named, or two subsets have one name.
+        RunError: a run did not finish, or its rows or files changed since.
     """
-    _refuse_doubles([*map(_title, config.subset)])
+    refuse_doubles([*map(title, config.subset)])
     recipes = {name: read_recipe(Path(name) / "recipe.yaml") for name in config.subset if Path(name).is_dir()}
-    pool = load_pool(_one("pool", config.pool, recipes), layout=_layout(config.format, "format", recipes), role="pool")
-    target_file = _one("target", config.target, recipes, needed=False)
-    layout = _layout(config.target_format, "target_format", recipes)
-    target = None if target_file is None else load_pool(target_file, layout=layout, role="target")
-    runs = {
-        name: select(replace(recipe, output=name), reporter) for name, recipe in recipes.items() if recipe is not None
-    }
-    files = {
-        name: load_pool(name, layout=config.format, role="subset") for name in config.subset if name not in recipes
-    }
+    pool_file = _one("pool", config.pool, recipes)
+    if pool_file is None:
+        raise ConfigError("no pool is known: add --pool FILE, the file that the rows were chosen from.")
+    pool = load_pool(pool_file, layout=_layout(config.format, "format", recipes), role="pool")
+    runs = {name: reopen(name, pool=config.pool, target=config.target) for name in recipes}
+    files = {name: load_pool(name, layout=config.format, role="subset") for name in config.subset if name not in runs}
     subjects = []
     for name in config.subset:
         rows = runs[name].examples if name in runs else files[name].examples
-        cost = _cost(runs[name]) if name in runs else None
-        subjects.append(Subject(_title(name), None, len(rows), (_sorted(rows),), cost))
+        cost = whole_cost(runs[name]) if name in runs else None
+        subjects.append(Subject(title(name), None, len(rows), (by_id(rows),), cost))
     rejected = tuple(row for file in files.values() for row in file.rejected)
-    if rejected:
-        log.warning("%d rows of the files of chosen rows cannot be used; rejected.jsonl says why", len(rejected))
-    return Named(tuple(subjects), {_title(name): run for name, run in runs.items()}, pool, target, rejected)
+    every = _targets(config, recipes)
+    named = "embedding" in config.beside or config.lds
+    target = every.get(_one("target", config.target, recipes)) if named else None
+    return Named(
+        subjects=tuple(subjects),
+        runs={title(name): run for name, run in runs.items()},
+        pool=pool,
+        target=target,
+        seen=frozenset(row.content_key for rows in every.values() for row in rows),
+        rejected=rejected,
+        notes=_notes(subjects, pool, len(rejected)),
+    )
 
 
-def controls(config: EvaluateConfig, named: Named, reporter: Reporter) -> list[Subject]:
-    """The controls that are asked for, for every size among the subsets.
-
-    *Cost*: `embedding` embeds pool and target; the others choose without a model.
-    """
-    sizes = _sizes(named)
-    alone = sizes[0] if len(sizes) == 1 else 0
-    makers: dict[Control, Callable[[], Iterator[Subject]]] = {
-        "initial": lambda: iter([Subject("initial", "initial", alone, ((),))]),
-        "random": lambda: _random(config, named),
-        "random-tokens": lambda: _random_tokens(config, named),
-        "full": lambda: iter([Subject("full", "full", alone, (_sorted(named.pool),))]),
-        "top-mean": lambda: _top_mean(named),
-        "embedding": lambda: _embedding(config, named, reporter),
-    }
-    if {"random", "embedding"} & {*config.beside}:
-        _refuse_too_large(named)
-    found = [subject for control in config.beside for subject in makers[control]()]
-    ours = dict.fromkeys(subject.name for subject in found)
-    _refuse_doubles([*(subject.name for subject in named.subjects), *ours])
-    return found
-
-
-def _random(config: EvaluateConfig, named: Named) -> Iterator[Subject]:
-    rows = _sorted(named.pool)
-    for size in _sizes(named):
-        draws = tuple(
-            _sorted(
-                rows[k] for k in generator(config.seed, f"control/random/{size}/{draw}").permutation(len(rows))[:size]
-            )
-            for draw in range(config.draws)
-        )
-        yield Subject("random", "random", size, draws)
-
-
-def _random_tokens(config: EvaluateConfig, named: Named) -> Iterator[Subject]:
-    """Random rows until they hold as much text as the subset: what it would be to train as long on chance.
-
-    Text is counted in characters of prompt and response, which needs no tokenizer.
-    """
-    rows = _sorted(named.pool)
-    lengths = np.array([len(row.text) for row in rows])
-    for subject in named.subjects:
-        wanted = sum(len(row.text) for row in subject.draws[0])
-        draws = []
-        for draw in range(config.draws):
-            order = generator(config.seed, f"control/random-tokens/{draw}").permutation(len(rows))
-            total = np.cumsum(lengths[order])
-            count = max(1, int(np.abs(total - wanted).argmin()) + 1)
-            draws.append(_sorted(rows[k] for k in order[:count]))
-        yield Subject(f"random, text of {subject.name}", "random-tokens", subject.size, tuple(draws))
-
-
-def _top_mean(named: Named) -> Iterator[Subject]:
-    if not named.runs:
-        log.warning("the control top-mean needs the influences of a run folder; it is left out")
-    for name, run in named.runs.items():
-        if run.objective == "top-mean":
-            continue
-        seen = run.influences()
-        known = ~np.isnan(seen.values)
-        total = np.where(known, seen.values, 0).sum(axis=1, dtype=np.float64)
-        mean = np.where(known.any(axis=1), total / np.maximum(1, known.sum(axis=1)), -np.inf)
-        best = np.argsort(-mean, kind="stable")[: len(run)]
-        yield Subject(
-            f"{name}, top-mean", "top-mean", len(run), (_sorted(seen.pool[int(j)] for j in best),), _cost(run)
-        )
-
-
-def _embedding(config: EvaluateConfig, named: Named, reporter: Reporter) -> Iterator[Subject]:
-    options: dict[str, Any] = {"influence": "embedding", "seed": config.seed, "format": named.pool.layout}
-    options |= {"pool": named.pool.source, "embedder": config.embedder, "device": config.device}
-    if named.target is not None:
-        options |= {"target": named.target.source, "target_format": named.target.layout}
-    for size in _sizes(named):
-        chosen = SelectConfig.of({key: value for key, value in options.items() if value is not None} | {"budget": size})
-        place = cache_folder() / "runs" / content_key({name: str(value) for name, value in vars(chosen).items()})[:16]
-        run = select(replace(chosen, output=str(place)), reporter)
-        yield Subject("embedding", "embedding", size, (_sorted(run.examples),), _cost(run))
-
-
-def _sizes(named: Named) -> list[int]:
-    return sorted({subject.size for subject in named.subjects})
-
-
-def _sorted(rows: Any) -> tuple[Example, ...]:
+def by_id(rows: Any) -> tuple[Example, ...]:
+    """Rows sorted by id, so that the order of a file plays no part."""
     return tuple(sorted(rows, key=lambda row: row.id))
 
 
-def _cost(run: Selection) -> dict[str, float]:
-    return {name: run.costs["total"][name] for name in ("flops", "seconds", "cpu_seconds")}
+def whole_cost(run: Selection) -> dict[str, float]:
+    """What choosing took, as if nothing had been found computed."""
+    costs = run.costs
+    reused = costs["exact"]["not_made"] if costs["exact"] else 0.0
+    spent = {name: costs["total"][name] for name in ("flops", "seconds", "cpu_seconds")}
+    if 0 < reused < 1:
+        label = costs["stages"]["label"]
+        spent = {name: value + label[name] * reused / (1 - reused) for name, value in spent.items()}
+    return spent | {"reused": reused}
 
 
-def _title(name: str) -> str:
+def title(name: str) -> str:
     """How results call a run folder or a file."""
     path = Path(name)
     return path.resolve().name if path.is_dir() else path.stem
 
 
-def _one(what: str, given: str | None, recipes: dict[str, SelectConfig], *, needed: bool = True) -> Any:
-    """The one file that the user names, or that all run folders have.
+def refuse_doubles(names: Sequence[str]) -> None:
+    """Raises:
+    ConfigError: two subsets would have one name.
+    """
+    double = next((name for name in names if names.count(name) > 1), None)
+    if double is not None:
+        raise ConfigError(f"two subsets would be called {double!r} in the results; rename a file or folder.")
+
+
+def _targets(config: EvaluateConfig, recipes: Mapping[str, SelectConfig]) -> dict[str, Pool]:
+    """Every file of target rows."""
+    layout = _layout(config.target_format, "target_format", recipes)
+    names = {config.target} if config.target else {recipe.target for recipe in recipes.values()}
+    return {name: load_pool(name, layout=layout, role="target") for name in sorted(filter(None, names))}
+
+
+def _one(what: str, given: str | None, recipes: Mapping[str, SelectConfig]) -> Any:
+    """The one file that the user names, or that all run folders have; None where there is none.
 
     Raises:
-        ConfigError: there is none, or there are several.
+        ConfigError: there are several.
     """
-    if given is not None:
-        return given
-    found = {getattr(recipe, what) for recipe in recipes.values()}
+    found = {given} if given is not None else {getattr(recipe, what) for recipe in recipes.values()}
     if len(found) > 1:
-        raise ConfigError(
-            f"the run folders have different files as {what}: {', '.join(map(str, found))}. Name one: --{what} FILE."
-        )
-    if needed and found in (set(), {None}):
-        raise ConfigError(f"no {what} is known: add --{what} FILE, the file that the rows were chosen from.")
+        names = ", ".join(sorted(str(name) if name else f"none (the pool is its own {what})" for name in found))
+        raise ConfigError(f"the run folders have different files as {what}: {names}. Name one: --{what} FILE.")
     return next(iter(found), None)
 
 
-def _layout(given: str, what: str, recipes: dict[str, SelectConfig]) -> str:
+def _layout(given: str, what: str, recipes: Mapping[str, SelectConfig]) -> str:
     """The row layout that the user names, or that all run folders were told."""
     told = {getattr(recipe, what) for recipe in recipes.values()}
     return next(iter(told)) if given == "auto" and len(told) == 1 else given
 
 
-def _refuse_too_large(named: Named) -> None:
-    for subject in named.subjects:
-        if subject.size > len(named.pool):
-            raise ConfigError(
-                f"{subject.name!r} has {subject.size:,} rows, more than the pool's {len(named.pool):,}, so that no random "
-                "subset of its size can be drawn. Name the file that it was chosen from with --pool."
-            )
-
-
-def _refuse_doubles(names: Sequence[str]) -> None:
-    double = next((name for name in names if names.count(name) > 1), None)
-    if double is not None:
-        raise ConfigError(f"two subsets would be called {double!r} in the results; rename a file or folder.")
+def _notes(subjects: Sequence[Subject], pool: Pool, rejected: int) -> dict[str, str]:
+    notes = {}
+    if rejected:
+        notes["subset_rejected"] = f"{rejected:,} rows of the files of chosen rows cannot be used (see rejected.jsonl)"
+    known = {row.content_key for row in pool}
+    strange = {
+        subject.name: count
+        for subject in subjects
+        if (count := sum(row.content_key not in known for row in subject.draws[0]))
+    }
+    if strange:
+        which = ", ".join(f"{count:,} of {name!r}" for name, count in strange.items())
+        notes["strange"] = f"rows that are not in the pool: {which}; random subsets are drawn from the pool alone"
+    for sentence in notes.values():
+        log.warning("%s", sentence)
+    return notes

@@ -87,7 +87,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
 
 def named(pool: Pool, *subjects: Subject, target: Pool | None = None, **runs: Any) -> Named:
     """What the user named, put together by hand."""
-    return Named(subjects, runs, pool, target, ())
+    seen = frozenset(row.content_key for row in target or ())
+    return Named(subjects, runs, pool, target, seen, (), {})
 
 
 @dataclass(frozen=True)
@@ -111,7 +112,7 @@ class ToyRun:
     @property
     def costs(self) -> dict[str, Any]:
         """Some."""
-        return {"total": {"flops": 6.0e9, "seconds": 2.0, "cpu_seconds": 1.0}}
+        return {"exact": None, "total": {"flops": 6.0e9, "seconds": 2.0, "cpu_seconds": 1.0}}
 
 
 def pool_of(rows: Sequence[dict[str, Any]]) -> Pool:

@@ -82,7 +82,10 @@ def read_subjects(config: EvaluateConfig) -> Named:
     if pool_file is None:
         raise ConfigError("no pool is known: add --pool FILE, the file that the rows were chosen from.")
     pool = load_pool(pool_file, layout=_layout(config.format, "format", recipes), role="pool")
-    runs = {name: reopen(name, pool=config.pool, target=config.target) for name in recipes}
+    runs = {
+        name: reopen(name, pool=_moved(recipe.pool, config.pool), target=_moved(recipe.target, config.target))
+        for name, recipe in recipes.items()
+    }
     files = {name: load_pool(name, layout=config.format, role="subset") for name in config.subset if name not in runs}
     subjects = []
     for name in config.subset:
@@ -91,8 +94,8 @@ def read_subjects(config: EvaluateConfig) -> Named:
         subjects.append(Subject(title(name), None, len(rows), (by_id(rows),), cost))
     rejected = tuple(row for file in files.values() for row in file.rejected)
     every = _targets(config, recipes)
-    named = "embedding" in config.beside or config.lds
-    target = every.get(_one("target", config.target, recipes)) if named else None
+    needed = "embedding" in config.beside  # for the others the runs may have targets of their own
+    target = every.get(_one("target", config.target, recipes)) if needed else next(iter(every.values()), None)
     return Named(
         subjects=tuple(subjects),
         runs={title(name): run for name, run in runs.items()},
@@ -133,6 +136,11 @@ def refuse_doubles(names: Sequence[str]) -> None:
     double = next((name for name in names if names.count(name) > 1), None)
     if double is not None:
         raise ConfigError(f"two subsets would be called {double!r} in the results; rename a file or folder.")
+
+
+def _moved(before: str | None, given: str | None) -> str | None:
+    """The file that the user names in place of one that is no longer where it was."""
+    return given if before is not None and not Path(before).exists() else None
 
 
 def _targets(config: EvaluateConfig, recipes: Mapping[str, SelectConfig]) -> dict[str, Pool]:

@@ -10,8 +10,12 @@ from typing import Any
 import numpy as np
 import pytest
 
+import nncift
+from nncift.config import recipe_values
 from nncift.evaluation import bench
 from nncift.evaluation import evaluate as module
+from nncift.evaluation.options import EvaluateConfig
+from nncift.selection import Selection
 from toy_evaluation import POOL, SUBSET, TEST, Toy, read_rows, toy_rows
 
 BOTH: dict[str, Any] = {"by": "icl,lora", "metrics": "loss,rouge", "controls": "initial,random,full", "draws": 2}
@@ -128,7 +132,7 @@ def test_several_sizes_each_have_random_rows_of_their_own(toy: Toy) -> None:
     rows = [(record["subset"], record["size"], record["diff_random"] is not None) for record in found.records]
     assert rows == [
         ("subset", SUBSET, True), ("small", 3, True), ("initial", 0, False), ("random", 3, False),
-        ("random", SUBSET, False), ("random, text of subset", SUBSET, True), ("random, text of small", 3, True),
+        ("random", SUBSET, False), ("random, tokens of subset", SUBSET, True), ("random, tokens of small", 3, True),
         ("full", 0, False),
     ]  # fmt: skip
     by_name = {(record["subset"], record["size"]): record for record in found.records}
@@ -176,3 +180,62 @@ def test_records_hold_no_text_of_rows(toy: Toy) -> None:
     found = toy.evaluate("out", by="icl")
     for path in (*found.folder.glob("*.json"), *found.folder.glob("cells/*")):
         assert "test 3?" not in path.read_text() and "pool" not in path.read_text(), path
+
+
+def _selected(toy: Toy) -> Selection:
+    return nncift.select(
+        toy.pool, target=toy.target, influence="similarity", embedder=str(toy.encoder), budget=SUBSET, device="cpu",
+        output=toy.folder / "run",
+    )  # fmt: skip
+
+
+def test_the_run_folder_stays_as_it_is(toy: Toy) -> None:
+    run = _selected(toy)
+    before = {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in run.folder.rglob("*") if path.is_file()}
+    found = toy.evaluate("out", run.folder, controls="random,top-mean,embedding")
+    assert {record["subset"] for record in found.records} >= {"run", "run, top-mean", "embedding"}
+    assert {path: (path.read_bytes(), path.stat().st_mtime_ns) for path in before} == before
+
+
+def test_a_resized_selection_is_measured_at_its_size(toy: Toy) -> None:
+    small = _selected(toy).resize(3)
+    options = {name: value for name, value in vars(toy.config("out")).items() if name not in ("subset", "pool", "test")}
+    nncift.evaluate(small, test=toy.test, **options)
+    told = json.loads((toy.folder / "out" / "cells.json").read_text())
+    assert [(entry["subset"], entry["cells"][0][0]["rows"]) for entry in told if entry["control"] is None] == [
+        ("run-3", 3)
+    ]
+    assert {
+        cell["rows"] for entry in told if entry["control"] == "random" for draw in entry["cells"] for cell in draw
+    } == {3}
+
+
+def test_rows_from_elsewhere_are_told(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
+    mixed = toy.write("mixed.jsonl", [*read_rows(toy.subset)[:3], *toy_rows("elsewhere", 2)])
+    found = toy.evaluate("out", mixed)
+    assert "not in the pool: 2 of 'mixed'" in found.notes["strange"] and found.notes["strange"] in caplog.text
+
+
+def test_the_recipe_replays_and_other_options_are_told(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
+    first = toy.evaluate("out")
+    verb, values = recipe_values(toy.folder / "out" / "evaluation.yaml")
+    assert verb == "evaluate"
+    again = module.evaluate(EvaluateConfig.of(values | {"output": str(toy.folder / "again")}))
+    assert again.records == first.records
+    assert "other options" not in caplog.text
+    toy.evaluate("out", epochs=2)
+    assert "other options (--epochs)" in caplog.text
+
+
+def test_the_plan_is_what_is_done(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    config = toy.config("out", controls="initial,random,full", seeds=2, draws=3)
+    planned = module.plan_evaluation(config)
+    assert planned.record() == {
+        "cells": 8, "kept": 0, "trainings": 7, "lessons": 5 * SUBSET + 2 * POOL, "measured": 8 * TEST, "repeated": 0,
+    }  # fmt: skip
+    assert not (toy.folder / "out" / "cells").exists()
+    module.evaluate(config)
+    assert module.plan_evaluation(config).record() | {"cells": 0} == dict.fromkeys(planned.record(), 0) | {"kept": 8}
+    later = module.plan_evaluation(toy.config("out", controls="initial,random,full", seeds=2, draws=3, metrics="rouge"))
+    assert (later.trainings, later.repeated, later.measured) == (7, 7, 8 * TEST)
+    assert "repeated" in " ".join(later.lines())

@@ -15,11 +15,25 @@ import pytest
 from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.errors import ConfigError, NnciftError
-from nncift.evaluation.evaluate import evaluate, read_test
-from nncift.evaluation.subjects import Subject, controls, read_subjects
+from nncift.evaluation.comparison import read_test
+from nncift.evaluation.controls import make_controls
+from nncift.evaluation.evaluate import evaluate
+from nncift.evaluation.options import EvaluateConfig
+from nncift.evaluation.subjects import Named, Subject, read_subjects
 from nncift.pipeline import select
 from nncift.progress import Silent
 from toy_evaluation import POOL, SUBSET, Toy, ToyRun, named, pool_of, read_rows, toy_rows
+
+
+def controls_of(config: EvaluateConfig, named: Named) -> list[Subject]:
+    """The controls, a character counted as a token."""
+    return make_controls(
+        config,
+        named,
+        folder=Path(str(config.output)),
+        lengths=lambda rows: np.array([len(row.text) for row in rows]),
+        reporter=Silent(),
+    )
 
 
 def ids(subject: Subject, draw: int = 0) -> list[str]:
@@ -29,7 +43,7 @@ def ids(subject: Subject, draw: int = 0) -> list[str]:
 def by_control(toy: Toy, *subsets: Path, **more: Any) -> dict[str, list[Subject]]:
     config = toy.config("out", *subsets, **more)
     found: dict[str, list[Subject]] = {}
-    for subject in controls(config, read_subjects(config, Silent()), Silent()):
+    for subject in controls_of(config, read_subjects(config)):
         found.setdefault(str(subject.control), []).append(subject)
     return found
 
@@ -107,10 +121,10 @@ def test_top_mean_by_hand(toy: Toy, size: int, wanted: list[int]) -> None:
     values, pool, target = planted()
     run = ToyRun(values, target, pool, size)
     subject = Subject("run", None, size, (pool.examples[:size],))
-    (found,) = controls(toy.config("out", controls="top-mean"), named(pool, subject, target=target, run=run), Silent())
+    (found,) = controls_of(toy.config("out", controls="top-mean"), named(pool, subject, target=target, run=run))
     assert (found.name, found.size, found.control) == ("run, top-mean", size, "top-mean")
     assert ids(found) == [pool[k].id for k in wanted]
-    assert found.cost == {"flops": 6.0e9, "seconds": 2.0, "cpu_seconds": 1.0}
+    assert found.cost == {"flops": 6.0e9, "seconds": 2.0, "cpu_seconds": 1.0, "reused": 0.0}
 
 
 def test_top_mean_of_a_pointwise_run_and_of_none(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:
@@ -118,10 +132,10 @@ def test_top_mean_of_a_pointwise_run_and_of_none(toy: Toy, caplog: pytest.LogCap
     values = np.array([[0.1], [0.7], [0.3], [0.9], [0.2], [0.0]], dtype=np.float32)
     config, subject = toy.config("out", controls="top-mean"), Subject("run", None, 2, (pool.examples[:2],))
     run = ToyRun(values, target, pool, 2)
-    (found,) = controls(config, named(pool, subject, run=run), Silent())
+    (found,) = controls_of(config, named(pool, subject, run=run))
     assert ids(found) == [pool[1].id, pool[3].id]
-    assert controls(config, named(pool, subject, run=replace(run, objective="top-mean")), Silent()) == []
-    assert controls(config, named(pool, subject), Silent()) == [] and "run folder" in caplog.text
+    assert controls_of(config, named(pool, subject, run=replace(run, objective="top-mean"))) == []
+    assert controls_of(config, named(pool, subject)) == [] and "run folder" in caplog.text
 
 
 @pytest.fixture
@@ -133,7 +147,7 @@ def run(toy: Toy) -> Path:
 
 def test_a_run_folder_knows_its_pool_and_target(toy: Toy, run: Path) -> None:
     config = replace(toy.config("out", run), pool=None)
-    found = read_subjects(config, Silent())
+    found = read_subjects(config)
     assert [(s.name, s.size, s.control) for s in found.subjects] == [("run", 6, None)]
     assert found.pool.ids == load_pool(str(toy.pool)).ids and found.target is not None
     assert found.target.ids == load_pool(str(toy.target)).ids and list(found.runs) == ["run"]
@@ -175,15 +189,15 @@ def test_two_subsets_of_one_name_are_refused_whatever_their_sizes(toy: Toy) -> N
     (toy.folder / "there").mkdir()
     twin = toy.write("there/subset.jsonl", read_rows(toy.subset)[:3])
     with pytest.raises(ConfigError, match="'subset'"):
-        read_subjects(toy.config("out", toy.subset, twin), Silent())
+        read_subjects(toy.config("out", toy.subset, twin))
     with pytest.raises(ConfigError, match="'subset'"):
-        read_subjects(toy.config("out", toy.subset, toy.subset), Silent())
+        read_subjects(toy.config("out", toy.subset, toy.subset))
     own = toy.write("full.jsonl", read_rows(toy.subset))
     with pytest.raises(ConfigError, match="'full'"):
         by_control(toy, own, twin, controls="full")
     assert by_control(toy, own, controls="none") == {}
     dotted = [toy.write(f"mix-{share}.jsonl", read_rows(toy.subset)) for share in ("0.05", "0.1")]
-    found = read_subjects(toy.config("out", *dotted), Silent())
+    found = read_subjects(toy.config("out", *dotted))
     assert [subject.name for subject in found.subjects] == ["mix-0.05", "mix-0.1"]
 
 
@@ -192,24 +206,24 @@ def test_dotted_run_folders_keep_their_names(toy: Toy) -> None:
     places = [toy.folder / f"run-{share}" for share in ("0.1", "0.2")]
     for place, budget in zip(places, (3, 6), strict=True):
         select(SelectConfig.of(options | {"budget": budget, "device": "cpu", "output": str(place)}))
-    found = read_subjects(replace(toy.config("out", *places), pool=None), Silent())
+    found = read_subjects(replace(toy.config("out", *places), pool=None))
     assert [(subject.name, subject.size) for subject in found.subjects] == [("run-0.1", 3), ("run-0.2", 6)]
     assert list(found.runs) == ["run-0.1", "run-0.2"]
 
 
 def test_what_is_missing_is_told(toy: Toy, run: Path) -> None:
     with pytest.raises(ConfigError, match="--pool FILE"):
-        read_subjects(replace(toy.config("out"), pool=None), Silent())
+        read_subjects(replace(toy.config("out"), pool=None))
     with pytest.raises(ConfigError, match="--test FILE"):
         evaluate(replace(toy.config("out"), test=None))
     with pytest.raises(ConfigError, match="no recipe at"):
-        read_subjects(toy.config("out", toy.model), Silent())
+        read_subjects(toy.config("out", toy.model))
     with pytest.raises(ConfigError, match=r"run folder.*-o DIR"):
         evaluate(toy.config(run))
     with pytest.raises(ConfigError, match="-o DIR"):
         evaluate(replace(toy.config("out"), output=None))
     with pytest.raises(NnciftError, match="there is no subset file"):
-        read_subjects(toy.config("out", toy.folder / "subse.jsonl"), Silent())
+        read_subjects(toy.config("out", toy.folder / "subse.jsonl"))
     large = toy.write("large.jsonl", toy_rows("large", POOL + 1))
     with pytest.raises(ConfigError, match=r"32 rows, more than the pool's 31.*--pool"):
         by_control(toy, large)
@@ -220,8 +234,8 @@ def test_runs_of_other_pools_need_a_word(toy: Toy, run: Path) -> None:
     options = {"pool": other, "target": toy.target, "influence": "similarity", "embedder": toy.encoder, "budget": 3}
     second = select(SelectConfig.of(options | {"device": "cpu", "output": str(toy.folder / "second")})).folder
     with pytest.raises(ConfigError, match=r"different files as pool.*--pool FILE"):
-        read_subjects(replace(toy.config("out", run, second), pool=None), Silent())
-    assert len(read_subjects(toy.config("out", run, second), Silent()).subjects) == 2
+        read_subjects(replace(toy.config("out", run, second), pool=None))
+    assert len(read_subjects(toy.config("out", run, second)).subjects) == 2
 
 
 def test_a_runs_row_layout_is_kept(toy: Toy) -> None:
@@ -229,7 +243,7 @@ def test_a_runs_row_layout_is_kept(toy: Toy) -> None:
     pool = toy.write("texts.jsonl", rows)
     options = {"pool": pool, "format": "text", "influence": "similarity", "embedder": toy.encoder, "budget": 3}
     place = select(SelectConfig.of(options | {"device": "cpu", "output": str(toy.folder / "texts")})).folder
-    found = read_subjects(replace(toy.config("out", place), pool=None), Silent())
+    found = read_subjects(replace(toy.config("out", place), pool=None))
     assert {row.content_key for row in found.subjects[0].draws[0]} < {row.content_key for row in found.pool}
 
 
@@ -242,12 +256,12 @@ def test_test_rows_that_could_have_been_learnt_by_heart_are_left_out(
     tested = toy.write("leaky.jsonl", [*test, leaked, elsewhere[1], read_rows(toy.target)[2]])
     strange = toy.write("strange.jsonl", elsewhere)
     config = toy.config("out", strange, test=str(tested), target=str(toy.target))
-    kept, notes = read_test(config, read_subjects(config, Silent()))
+    kept, notes = read_test(config, read_subjects(config))
     assert sorted(kept.ids) == sorted([*(row["id"] for row in test), "target-02"])
     assert notes["leaked"].startswith("2 of 10 test rows") and notes["target"].startswith("1 of 8 test rows")
     assert notes["leaked"] in caplog.messages and notes["target"] in caplog.messages
     with pytest.raises(NnciftError, match="every row of"):
-        read_test(replace(config, test=str(toy.pool)), read_subjects(config, Silent()))
+        read_test(replace(config, test=str(toy.pool)), read_subjects(config))
 
 
 def test_unusable_rows_of_a_subset_are_told(toy: Toy, caplog: pytest.LogCaptureFixture) -> None:

@@ -35,6 +35,7 @@ def main() -> None:
     logging.basicConfig(format="%(message)s", level=logging.WARNING, stream=sys.stderr)
     logging.getLogger("nncift").handlers = [_Warnings()]
     logging.getLogger("nncift").propagate = False
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # advertises an optional package wherever it is imported
     for number in (signal.SIGINT, signal.SIGTERM):
         if signal.getsignal(number) != signal.SIG_IGN:  # nohup and a shell's background jobs mean it
             signal.signal(number, _stop)

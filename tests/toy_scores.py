@@ -1,10 +1,14 @@
-"""Scores of made-up subsets."""
+"""Scores and costs of made-up subsets."""
 
 from __future__ import annotations
 
 import numpy as np
 
+from nncift.data.rows import Example, Turn
+from nncift.evaluation.bench import Cell
 from nncift.evaluation.options import By, Control
+from nncift.evaluation.payoff import Measured
+from nncift.evaluation.subjects import Subject
 from nncift.evaluation.summary import Scored
 
 
@@ -48,3 +52,20 @@ def example() -> list[Scored]:
         scored("mine", scores(0.6, 1, 10), by="icl", metric="rouge1"),
         scored("bad", scores(0.1, 1, 11), by="icl", metric="rouge1"),
     ]
+
+
+def measured(
+    name: str,
+    rows: int,
+    *flops: float,
+    control: Control | None = None,
+    by: By = "lora",
+    cost: float | None = None,
+    draws: bool = False,
+) -> Measured:
+    """One cell per number, seconds a thousandth of it; as many draws, or as many seeds of one."""
+    made = tuple(Example(str(k), (Turn("assistant", "x"),), k, k, b"") for k in range(rows))
+    cells = [Cell("", [], [], rows, 10 * rows, 3, {"flops": f, "seconds": f / 1000}, {}) for f in flops]
+    chosen = None if cost is None else {"flops": cost, "seconds": 7.0, "cpu_seconds": 1.0}
+    subject = Subject(name, control, rows, (made,), chosen)
+    return Measured(subject, by, [[cell] for cell in cells] if draws else [cells])

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import json
+import shlex
 import shutil
 import string
 from dataclasses import dataclass
@@ -119,7 +120,8 @@ class Setting:
         found = []
         for budget in budgets:
             for influence, rules in RULES.items():
-                for way, labels in (("exact", "all"), ("nncift", "5%")):
+                for way in ("exact", "nncift"):
+                    labels = "all" if way == "exact" else subsets_page.SHARE.get(influence, subsets_page.USUAL_SHARE)
                     for rule in rules:
                         name = f"{influence}-{rule}-{way}"
                         if not only or name in only:
@@ -132,7 +134,7 @@ class Setting:
             return place
         options: dict[str, Any] = {
             "target": self.file("target"), "influence": influence, "model": self.model, "embedder": "minilm",
-            "labels": labels if influence != "selectit" or way == "exact" else "15%", "objective": rule,
+            "labels": labels, "objective": rule,
         }  # fmt: skip
         if not (first / "done.json").is_file():
             nncift.select(self.file("pool"), budget=budget, output=str(first), **options)
@@ -142,8 +144,8 @@ class Setting:
         return place
 
 
-def main() -> None:
-    """Runs one setting and writes its tables."""
+def arguments() -> argparse.ArgumentParser:
+    """What can be asked."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("setting", choices=("task", "general", "noisy"))
     parser.add_argument("data", type=Path)
@@ -155,6 +157,21 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=15)
     parser.add_argument("--write", type=Path)
+    return parser
+
+
+def command(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> str:
+    """What was asked as a reader types it, with every option that is not the default; folders have names of their own."""
+    words = [f"python benchmarks/subsets.py {asked.setting} DATA --folder runs/{asked.setting}"]
+    for name in ("model", "budgets", "only", "controls", "seeds", "draws"):
+        if (value := getattr(asked, name)) != parser.get_default(name):
+            words.append(f"--{name} {shlex.quote(str(value))}")
+    return " ".join([*words, "--write docs/results"])
+
+
+def main() -> None:
+    """Runs one setting and writes its tables."""
+    parser = arguments()
     asked = parser.parse_args()
     setting = Setting(asked.setting, asked.data, asked.folder, asked.model)
     only = tuple(name for name in asked.only.split(",") if name)
@@ -170,7 +187,7 @@ def main() -> None:
         found = evaluate(config, bars)
     print("\n".join(found.told))
     if asked.write:
-        subsets_page.write(asked, found)
+        subsets_page.write(asked, found, command(parser, asked))
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from scipy import stats
 
 from nncift.evaluation import statistics
-from nncift.evaluation.statistics import difference, holm, mean_interval, spearman, verdict
+from nncift.evaluation.statistics import Ranked, difference, holm, mean_interval, rank_correlation, verdict
 
 
 def world(
@@ -336,23 +336,39 @@ def test_verdicts(low: float, high: float, p: float, higher: bool, words: str) -
 
 @given(
     st.integers(2, 7).flatmap(
-        lambda r: st.lists(
-            st.tuples(*[st.lists(st.integers(-3, 3), min_size=r, max_size=r)] * 2), min_size=1, max_size=5
+        lambda s: st.lists(
+            st.tuples(
+                *[st.lists(st.integers(-3, 3), min_size=s, max_size=s)] * 2,
+                st.lists(st.integers(0, 3), min_size=s, max_size=s),
+            ),
+            min_size=1,
+            max_size=5,
         )
     )
 )
-def test_spearman_is_scipys_row_by_row(rows: list[tuple[list[int], list[int]]]) -> None:
-    a, b = (np.array(side, dtype=np.float64) for side in zip(*rows, strict=True))
-    found = spearman(a, b)
+def test_rank_correlation_is_scipys_of_the_resample_written_out(rows: list[tuple[list[int], ...]]) -> None:
+    a, b, times = (np.array(side, dtype=np.float64) for side in zip(*rows, strict=True))
+    ranks = [Ranked.of(side).among(times) for side in (a, b)]
+    found = rank_correlation(*ranks, times)
     assert found.shape == (len(rows),)
-    for x, y, rho in zip(a, b, found, strict=True):
-        if len(set(x)) == 1 or len(set(y)) == 1:
-            assert np.isnan(rho)
+    for k, (x, y, w) in enumerate(rows):
+        drawn = np.repeat(np.arange(len(x)), w)
+        x, y = np.array(x)[drawn], np.array(y)[drawn]
+        for side, mine in zip((x, y), ranks, strict=True):
+            wanted = 2 * (stats.rankdata(side) - (len(side) + 1) / 2) if len(side) else []
+            assert mine[k][drawn].tolist() == list(wanted)
+        if len(set(y)) < 2:
+            assert np.isnan(found[k]), "what was found cannot be ranked"
+        elif len(set(x)) == 1:
+            assert found[k] == 0, "one value for all predicts nothing"
         else:
-            assert rho == pytest.approx(stats.spearmanr(x, y).statistic)
+            assert found[k] == pytest.approx(stats.spearmanr(x, y).statistic)
 
 
-def test_spearman_of_a_row_with_a_missing_value_is_missing() -> None:
-    a = np.array([[1.0, 2, np.nan], [1, 2, 3]])
-    np.testing.assert_array_equal(spearman(a, np.array([[1.0, 2, 3], [3, 2, 1]])), [np.nan, -1])
-    assert spearman(np.empty((0, 3)), np.empty((0, 3))).shape == (0,)
+def test_a_missing_value_that_is_never_taken_plays_no_part() -> None:
+    a, times = np.array([[2.0, np.nan, 1, 3], [1, 2, 3, np.nan]]), np.array([[2.0, 0, 1, 1], [1, 1, 1, 0]])
+    b = np.array([[5.0, 9, 4, 4], [3, 2, 1, 9]])
+    found = rank_correlation(Ranked.of(a).among(times), Ranked.of(b).among(times), times)
+    np.testing.assert_allclose(found, [stats.spearmanr([2, 2, 1, 3], [5, 5, 4, 4]).statistic, -1])
+    nothing = Ranked.of(np.empty((0, 3))).among(np.empty((0, 3)))
+    assert rank_correlation(nothing, nothing, np.empty((0, 3))).shape == (0,)

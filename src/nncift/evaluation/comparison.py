@@ -167,10 +167,27 @@ def scored(
 ) -> list[Scored]:
     """By subject, route and metric the score of every test row."""
     return [
-        Scored(entry.subject.name, entry.by, metric, scores, entry.subject.size)
+        _scored(config, entry, metric, scores)
         for entry in measured
         for metric, scores in _scores(config, entry, test, metrics).items()
     ]
+
+
+def _scored(config: EvaluateConfig, entry: Measured, metric: str, scores: Float[ndarray, "D S n"]) -> Scored:
+    """Under one metric."""
+    subject, rows = entry.subject, [cell.rows for draw in entry.table for cell in draw]
+    mean = sum(rows) / len(rows)
+    return Scored(
+        subset=subject.name,
+        control=subject.control,
+        matched=subject.matched,
+        by=entry.by,
+        metric=metric,
+        scores=scores,
+        size=subject.size,
+        rows=int(mean) if mean == int(mean) else mean,
+        seeds=min(_seeds_needed(config, entry.by, rows[0]), len(rows)),
+    )
 
 
 def _seeds_needed(config: EvaluateConfig, by: By, rows: int) -> int:

@@ -21,8 +21,9 @@ from nncift.evaluation.bench import Bench
 from nncift.evaluation.controls import make_controls
 from nncift.evaluation.options import EvaluateConfig, resolved_evaluation
 from nncift.evaluation.payoff import payoff, payoff_sentence
+from nncift.evaluation.shown import shown
 from nncift.evaluation.subjects import Named, Subject, read_subjects
-from nncift.evaluation.summary import sentences, summarise
+from nncift.evaluation.summary import summarise
 from nncift.evaluation.tools import Tools
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, environment
@@ -129,8 +130,8 @@ def _compare(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFold
     metrics.grade(bench.test, [cell.answers for entry in measured for draw in entry.table for cell in draw])
     folder.write_json("cells.json", [comparison.as_json(entry) for entry in measured])
     records = summarise(comparison.scored(config, measured, bench.test, metrics), seed=config.seed)
-    costs = payoff(measured, len(named.pool))
-    told = [*sentences(records), *map(payoff_sentence, costs)]
+    costs = payoff(measured, len(named.pool), records)
+    told = [*shown(records), *map(payoff_sentence, costs)]
     told.append(f"{len(records):,} results on {len(bench.test):,} test rows in {folder.path / 'results.json'}")
     return Evaluation(records, costs, notes | metrics.notes, told, folder.path)
 
@@ -141,7 +142,8 @@ def _datamodels(config: EvaluateConfig, tools: Tools, named: Named, folder: RunF
     pool = named.pool.by_id().examples
     halves = lds.train_halves(bench, pool, members, seed=config.seed, reporter=tools.reporter)
     found = {name: lds.predictions(one, members, len(bench.test)) for name, one in seen.items()}
-    records = lds.score_records(found, halves, seed=config.seed)
+    left_out = lds.holding_own(pool, bench.test, members)
+    records = lds.score_records(found, halves, left_out=left_out, seed=config.seed)
     told = [*lds.score_sentences(records), f"{len(records):,} scores in {folder.path / 'lds.json'}"]
     return Evaluation(records, [], named.notes, told, folder.path)
 

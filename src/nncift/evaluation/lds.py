@@ -2,7 +2,8 @@
 
 A model is fine-tuned on many random halves of the pool. For each target the influences of a half's rows are added up, and
 the sums are ranked against the target's loss after that training; the score is the rank correlation, averaged over targets.
-It asks more of an influence than a good subset does: not which rows to take, but how much each of them is worth.
+It asks more of an influence than a good subset does: not which rows to take, but how much each of them is worth. Where the
+pool is its own target, a target is ranked over the halves that do not hold its own text.
 
 Two limits. The ceiling is one noisy training against another; an influence without noise of its own can reach the root of
 it. And the intervals are about halves and targets, not about pool rows: over n rows even a kernel that knows nothing scores
@@ -14,7 +15,7 @@ up to about ±1 / √n when all targets are alike, so that a difference from the
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,9 +23,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from nncift.data.rows import Example
+from nncift.data.rows import Example, same_text_pairs
 from nncift.evaluation.bench import Bench, Trial
-from nncift.evaluation.statistics import spearman
+from nncift.evaluation.statistics import Ranked, rank_correlation
 from nncift.progress import Reporter
 from nncift.seeds import generator
 from nncift.selection import Influences
@@ -32,7 +33,12 @@ from nncift.selection import Influences
 ENOUGH = 40
 """Half-subsets from which the score is worth its name."""
 
+FEWEST_HALVES = 10
+"""What a target is ranked over at least."""
+
 _REPLICATES = 1000
+_MEND = "Ask for more --half-subsets."
+_ALIKE = "Either no target has a loss, or all trainings left the same."
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,91 +84,139 @@ def train_halves(
     return Halves(members, -np.array(losses, dtype=np.float64))
 
 
+def holding_own(
+    pool: Sequence[Example], targets: Sequence[Example], members: Bool[ndarray, "s n"]
+) -> Bool[ndarray, "s m"]:
+    """Which halves hold a row of a target's own text. Whether they do decides most of the target's loss, and no influence
+    has a value for it: the target is ranked over the other halves alone."""
+    own = np.zeros((len(pool), len(targets)), dtype=np.float64)
+    target, row = same_text_pairs(targets, pool).T
+    own[row, target] = 1
+    return members.astype(np.float64) @ own > 0
+
+
 def predictions(seen: Influences, members: Bool[ndarray, "s n"], targets: int) -> Float[ndarray, "s m"]:
-    """Sums of influences over each half, [s, m]. A pair of the same text has none, and counts as the target's mean; a
-    pointwise influence says the same of every target."""
-    values = seen.values.astype(np.float64)
-    values = np.where(np.isnan(values), np.nanmean(values, axis=0, keepdims=True), values)
-    sums = members.astype(np.float64) @ values
+    """Sums of influences over each half, [s, m]. A pair of the same text adds nothing: `holding_own` leaves its halves
+    out. A pointwise influence says the same of every target."""
+    sums = members.astype(np.float64) @ np.nan_to_num(seen.values.astype(np.float64))
     return np.repeat(sums, targets, axis=1) if sums.shape[1] == 1 and targets > 1 else sums
 
 
-def score_records(found: Mapping[str, Float[ndarray, "s m"]], halves: Halves, *, seed: int) -> list[dict[str, Any]]:
+def score_records(
+    found: Mapping[str, Float[ndarray, "s m"]], halves: Halves, *, left_out: Bool[ndarray, "s m"], seed: int
+) -> list[dict[str, Any]]:
     """The score of every kernel, of a random one as the floor, and of one training against the other as the ceiling.
+
+    A kernel that predicts the same for all halves scores 0 on that target. A target counts where both trainings rank the
+    halves that are left to it, and these are ten or more.
 
     Args:
         found: by name what each kernel predicts.
         halves: what came out.
+        left_out: which halves do not count for a target, from `holding_own`.
         seed: of the random kernel and of the bootstrap.
 
     Returns:
         One record each: `mean` with its 95 % interval `ci` over targets and halves, and how far it is above the random
-        kernel, `diff_random` with `diff_ci`.
+        kernel, `diff_random` with `diff_ci`; all four None where no target counts. `n_few` of the `n` targets have fewer
+        than ten halves, `n_scored` count.
+
+    *Cost*: 1000 replicates, each a few sums over [s, m] per kernel: 6 s for 5 kernels, 40 halves, 500 targets.
     """
-    m = halves.outcomes.shape[2]
+    s, m = halves.outcomes.shape[1:]
     noise = generator(seed, "lds/random").standard_normal((halves.members.shape[1], m))
     every = {**found, "random kernel": halves.members.astype(np.float64) @ noise}
-    draws = list(_replicates(len(halves.members), m, seed))
-    whole = (np.arange(len(halves.members)), np.arange(m))
+    few = (~left_out).sum(axis=0) < FEWEST_HALVES
+    counted = ~left_out.T & (~few & np.isfinite(halves.outcomes).all(axis=(0, 1)))[:, None]
+    ranked = [Ranked.of(sums.T) for sums in every.values()]
+    trained = [Ranked.of(outcome.T) for outcome in halves.outcomes]
 
-    def mean(name: str, halves_: ndarray, targets: ndarray) -> float:
-        first, second = (outcome[halves_][:, targets].T for outcome in halves.outcomes)
-        if name == "ceiling":
-            return _mean(spearman(first, second))
-        sums = every[name][halves_][:, targets].T
-        return 0.5 * (_mean(spearman(sums, first)) + _mean(spearman(sums, second)))
-
+    at = _correlations(ranked, trained, counted.astype(np.float64))
+    mean = _over_targets(at, np.ones(m))
+    boot = np.array(
+        [
+            _over_targets(_correlations(ranked, trained, counted * times), taken)
+            for times, taken in _replicates(s, m, seed)
+        ]
+    )
     names = [*every, "ceiling"]
-    at = {name: mean(name, *whole) for name in names}
-    boot = {name: np.array([mean(name, *draw) for draw in draws]) for name in names}
+    floor = names.index("random kernel")
     return [
         {
             "subset": name,
             "by": "lora",
             "metric": "lds",
-            "mean": at[name],
-            "ci": _interval(boot[name]),
+            "mean": _number(mean[k]),
+            "ci": _interval(boot[:, k]),
             "n": m,
-            "n_scored": int(np.isfinite(halves.outcomes).all(axis=(0, 1)).sum()),
+            "n_scored": int(np.isfinite(at[k]).sum()),
+            "n_few": int(few.sum()),
             "seeds": 2,
-            "halves": len(halves.members),
-            "diff_random": at[name] - at["random kernel"],
-            "diff_ci": _interval(boot[name] - boot["random kernel"]),
+            "halves": s,
+            "diff_random": _number(mean[k] - mean[floor]),
+            "diff_ci": _interval(boot[:, k] - boot[:, floor]),
         }
-        for name in names
+        for k, name in enumerate(names)
     ]
 
 
 def score_sentences(records: Sequence[Mapping[str, Any]]) -> list[str]:
     """The records in words."""
     by_name = {record["subset"]: record for record in records}
-    ceiling = by_name["ceiling"]["mean"]
-    lines = []
-    for name, record in by_name.items():
-        low, high = record["ci"]
-        text = f"{name}: {record['mean']:.3f} ({low:.3f} to {high:.3f})"
-        if name not in ("ceiling", "random kernel"):
-            over = record["diff_ci"]
-            told = "above" if over[0] > 0 else "below" if over[1] < 0 else "not told from"
-            text += f", {told} a random kernel"
-            if ceiling > 0:
-                text += f", {record['mean'] / math.sqrt(ceiling):.0%} of what an influence without noise would reach"
-        lines.append(text)
     one = next(iter(by_name.values()))
-    head = f"Linear datamodeling score, {one['halves']:,} half-subsets, {one['n_scored']:,} of {one['n']:,} targets:"
-    return [head, *lines]
+    head = f"Linear datamodeling score, {one['halves']:,} half-subsets, {one['n_scored']:,} of {one['n']:,} targets"
+    if one["n_few"]:
+        head += f" ({one['n_few']:,} left out: fewer than {FEWEST_HALVES} half-subsets without the target's own text)"
+    if one["mean"] is None:
+        return [f"{head}: nothing can be said. {_MEND if one['n_few'] else _ALIKE}"]
+    return [f"{head}:", *(_sentence(record, by_name["ceiling"]["mean"]) for record in records)]
 
 
-def _replicates(halves: int, targets: int, seed: int) -> list[tuple[ndarray, ndarray]]:
+def _sentence(record: Mapping[str, Any], ceiling: float) -> str:
+    low, high = record["ci"]
+    text = f"{record['subset']}: {record['mean']:.3f} ({low:.3f} to {high:.3f})"
+    if record["subset"] in ("ceiling", "random kernel"):
+        return text
+    over = record["diff_ci"]
+    text += f", {'above' if over[0] > 0 else 'below' if over[1] < 0 else 'not told from'} a random kernel"
+    if ceiling > 0:
+        text += f", {record['mean'] / math.sqrt(ceiling):.0%} of what an influence without noise would reach"
+    return text
+
+
+def _correlations(
+    ranked: Sequence[Ranked], trained: Sequence[Ranked], times: Float[ndarray, "m s"]
+) -> Float[ndarray, "k m"]:
+    """Per kernel, and last for one training against the other, each target's rank correlation, the mean of both
+    trainings'; NaN where a training cannot be ranked."""
+    first, second = (outcome.among(times) for outcome in trained)
+    predicted = (one.among(times) for one in ranked)
+    found = [[rank_correlation(sums, outcome, times) for outcome in (first, second)] for sums in predicted]
+    found.append([rank_correlation(first, second, times), rank_correlation(second, first, times)])
+    return np.mean(found, axis=1)
+
+
+def _over_targets(values: Float[ndarray, "k m"], taken: Float[ndarray, "m"]) -> Float[ndarray, "k"]:
+    """Mean over the targets that count, each taken so many times; NaN without any."""
+    known = np.isfinite(values)
+    weight = (known * taken).sum(axis=1)
+    total = (np.where(known, values, 0) * taken).sum(axis=1)
+    return np.divide(total, weight, out=np.full(len(values), np.nan), where=weight > 0)
+
+
+def _replicates(halves: int, targets: int, seed: int) -> Iterator[tuple[ndarray, ndarray]]:
+    """How often each half and each target is taken."""
     draw = generator(seed, "lds/bootstrap")
-    return [(draw.integers(halves, size=halves), draw.integers(targets, size=targets)) for _ in range(_REPLICATES)]
+    for _ in range(_REPLICATES):
+        of_halves, of_targets = draw.integers(halves, size=halves), draw.integers(targets, size=targets)
+        yield np.bincount(of_halves, minlength=halves), np.bincount(of_targets, minlength=targets)
 
 
-def _mean(values: ndarray) -> float:
-    """Mean over the targets that can be ranked."""
+def _number(value: float) -> float | None:
+    return float(value) if np.isfinite(value) else None
+
+
+def _interval(values: ndarray) -> list[float] | None:
+    """Percentiles over the replicates in which a target counted."""
     there = values[np.isfinite(values)]
-    return float(there.mean()) if len(there) else 0.0
-
-
-def _interval(values: ndarray) -> list[float]:
-    return [float(value) for value in np.quantile(values, (0.025, 0.975))]
+    return [float(value) for value in np.quantile(there, (0.025, 0.975))] if len(there) else None

@@ -69,7 +69,7 @@ class EvaluateConfig(Options):
         super().__post_init__()
         at_least(
             self, seeds=1, draws=1, rank=1, epochs=1, batch=1, shots=1, max_new_tokens=1, max_length=16,
-            judge_rate=0, judge_parallel=1, half_subsets=3, batch_tokens=0, seed=0,
+            judge_rate=0, judge_parallel=1, half_subsets=10, batch_tokens=0, seed=0,
         )  # fmt: skip
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"--dropout is {self.dropout}; it must be from 0 up to, not including, 1.")

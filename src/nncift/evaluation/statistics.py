@@ -14,7 +14,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from nncift.estimator.agreement import FEWEST_CLUSTERS, average_ranks
+from nncift.estimator.agreement import FEWEST_CLUSTERS
 
 LEVEL = 0.05
 Verdict = Literal["beats random", "loses to random", "no difference shown"]
@@ -242,19 +242,50 @@ def verdict(diff: float, low: float, high: float, *, p_adjusted: float, higher_i
     return "beats random" if (diff > 0) == higher_is_better else "loses to random"
 
 
-def spearman(a: Float[ndarray, "m r"], b: Float[ndarray, "m r"]) -> Float[ndarray, "m"]:
-    """Rank correlation of each row of `a` with that row of `b`, ties at their mean rank; NaN where a row is constant or
-    holds a NaN."""
-    x, y = _row_ranks(a), _row_ranks(b)
-    x, y = x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
-    spread = np.sqrt((x * x).sum(axis=1) * (y * y).sum(axis=1))
-    known = (spread > 0) & ~np.isnan(a).any(axis=1) & ~np.isnan(b).any(axis=1)
-    return np.divide((x * y).sum(axis=1), spread, out=np.full(len(a), np.nan), where=known)
+@dataclass(frozen=True, slots=True, eq=False)
+class Ranked:
+    """Rows of values, each sorted once, so that ranks within any resample of the columns are sums of counts.
+
+    Attributes:
+        order: which columns of a row come first.
+        below: how many values of the row are smaller.
+        upto: how many are no larger.
+    """
+
+    order: Int[ndarray, "m s"]
+    below: Int[ndarray, "m s"]
+    upto: Int[ndarray, "m s"]
+
+    @classmethod
+    def of(cls, values: Float[ndarray, "m s"]) -> Ranked:
+        """Sorts the rows; a NaN may stand where a column is never taken."""
+        order = np.argsort(values, axis=1, kind="stable")
+        ordered = np.take_along_axis(values, order, axis=1)
+        place = np.broadcast_to(np.arange(values.shape[1]), values.shape)
+        edge = ordered[:, 1:] != ordered[:, :-1]
+        first, end = np.zeros_like(order), np.full_like(order, values.shape[1])
+        first[:, 1:], end[:, :-1] = np.where(edge, place[:, 1:], 0), np.where(edge, place[:, 1:], values.shape[1])
+        below, upto = np.empty_like(order), np.empty_like(order)
+        np.put_along_axis(below, order, np.maximum.accumulate(first, axis=1), axis=1)
+        np.put_along_axis(upto, order, np.minimum.accumulate(end[:, ::-1], axis=1)[:, ::-1], axis=1)
+        return cls(order, below, upto)
+
+    def among(self, times: Float[ndarray, "m s"]) -> Float[ndarray, "m s"]:
+        """Ranks where each column is taken so many times: how many values are smaller minus how many are larger, which
+        is twice the distance from the mean rank, equal values sharing theirs."""
+        sums = np.zeros((times.shape[0], times.shape[1] + 1))
+        np.cumsum(np.take_along_axis(times, self.order, axis=1), axis=1, out=sums[:, 1:])
+        both = np.take_along_axis(sums, self.below, axis=1) + np.take_along_axis(sums, self.upto, axis=1)
+        return both - sums[:, -1:]
 
 
-def _row_ranks(values: Float[ndarray, "m r"]) -> Float[ndarray, "m r"]:
-    """Average ranks within each row, from one ranking of all: rows are told apart, and the rows above taken off."""
-    _, codes = np.unique(values, return_inverse=True)
-    above = np.arange(len(values))[:, None]
-    apart = codes.reshape(values.shape) + above * values.size
-    return average_ranks(apart.ravel()).reshape(values.shape) - above * values.shape[1]
+def rank_correlation(
+    predicted: Float[ndarray, "m s"], found: Float[ndarray, "m s"], times: Float[ndarray, "m s"]
+) -> Float[ndarray, "m"]:
+    """Spearman's correlation of each row, of ranks by `Ranked.among`: 0 where all predictions are equal, which predicts
+    nothing; NaN where what was found cannot be ranked."""
+    weighed = times * found
+    across, spread = (weighed * predicted).sum(axis=1), (weighed * found).sum(axis=1)
+    spread = np.sqrt(spread * (times * predicted * predicted).sum(axis=1))
+    rho = np.divide(across, spread, out=np.zeros(len(across)), where=spread > 0)
+    return np.where((weighed != 0).any(axis=1), rho, np.nan)

@@ -67,15 +67,15 @@ def test_a_run_folder_and_a_file_by_both_routes(toy: Toy, tmp_path: Path) -> Non
     ]
     assert sorted(named) == sorted(wanted)
     for record in records:
-        assert record["n_scored"] == record["n"] == TEST * record["draws"] * record["seeds"]
+        assert record["n_scored"] == record["n"] == TEST * record["cells"]
         assert record["ci"][0] <= record["mean"] <= record["ci"][1]
-        compared = record["subset"] in ("run", "subset")
+        compared = record["control"] != "random"
         assert (record["diff_random"] is not None) == (record["diff_ci"] is not None) == compared
     assert json.loads((tmp_path / "out" / "results.json").read_text())["records"] == records
     again = evaluate(toy, tmp_path, toy.folder / "run", toy.subset, metrics="loss,rouge", output="out")
     assert again.returncode == 0, again.stderr
     assert again.stdout.splitlines()[-1].startswith(f"{len(wanted)} results on {TEST} test rows in out")
-    assert "run, 6 rows, by lora: loss" in again.stdout and "run: one training takes" in again.stdout
+    assert "loss by lora, nats" in again.stdout and "one training on it takes" in again.stdout
 
 
 def test_a_run_folder_knows_its_pool_and_results_have_a_place(toy: Toy, tmp_path: Path) -> None:

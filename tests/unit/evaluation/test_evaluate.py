@@ -121,7 +121,7 @@ def test_seeds_and_draws_are_where_they_belong(toy: Toy) -> None:
     shape = {(r["subset"], r["by"]): (r["draws"], r["seeds"], r["n"]) for r in found.records}
     assert shape == {
         ("subset", "icl"): (1, 1, TEST), ("initial", "icl"): (1, 1, TEST), ("random", "icl"): (3, 1, 3 * TEST),
-        ("subset", "lora"): (1, 2, 2 * TEST), ("initial", "lora"): (1, 1, TEST), ("random", "lora"): (3, 1, 3 * TEST),
+        ("subset", "lora"): (1, 2, 2 * TEST), ("initial", "lora"): (1, 1, TEST), ("random", "lora"): (3, 2, 3 * TEST),
     }  # fmt: skip
     assert len(list((found.folder / "cells").glob("*"))) == 5 + 6
 

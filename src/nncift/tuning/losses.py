@@ -66,10 +66,11 @@ def token_log_probs(
     with within_memory(lm, work="in training"):
         if lm.head is None:
             logits = lm.model(**inputs).logits[rows, columns].float()
-            lm.meter.head(ids.numel(), training=logits.requires_grad)
+            taught = any(weight.requires_grad for weight in lm.model.get_output_embeddings().parameters())
+            lm.meter.head(ids.numel(), products=1 + logits.requires_grad * (1 + taught))
             return torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
         hidden = decoder(lm.model)(**inputs).last_hidden_state[rows, columns]
-        lm.meter.head(len(tokens), training=hidden.requires_grad)
+        lm.meter.head(len(tokens), products=1 + hidden.requires_grad)
         log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
         return log_probs(hidden, tokens)
 

@@ -25,7 +25,9 @@ class Meter:
         self.ledger = Ledger()
         self._steps: int | None = None
         trunk = model.get_decoder()
-        looked_up = {w for module in trunk.modules() if isinstance(module, torch.nn.Embedding) for w in module.parameters()}
+        looked_up = {
+            w for module in trunk.modules() if isinstance(module, torch.nn.Embedding) for w in module.parameters()
+        }
         self._trunk = [weight for weight in trunk.parameters() if weight not in looked_up]  # adapters come and go
         self.head_weights = count_weights(model.get_output_embeddings())
         self.trunk_weights = sum(map(_size_of, self._trunk))

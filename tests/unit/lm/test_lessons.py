@@ -150,7 +150,9 @@ def test_a_prompt_to_answer_knows_nothing_of_the_response(kind: str) -> None:
     row = tokenize_row(tokenizer, wording, short, limit=400)
     assert row is not None and whole == row.ids and not cut
     for limit, new_tokens, kept in ((80, 30, 50), (80, 75, 40), (10, 9, 8 + (kind == "plain"))):
-        both = [tokenize_prompt(tokenizer, wording, asked, limit=limit, new_tokens=new_tokens) for asked in (short, long)]
+        both = [
+            tokenize_prompt(tokenizer, wording, asked, limit=limit, new_tokens=new_tokens) for asked in (short, long)
+        ]
         ids, cut = both[0]
         assert both[1] == both[0] and cut and len(ids) == kept and text(ids)[-8:] == text(whole)[-8:]
     assert tokenize_prompt(tokenizer, wording, BARE, limit=80, new_tokens=30) == ((1,), False)

@@ -44,7 +44,8 @@ _MEND = {
     "404": "Check the address {url} (it mostly ends in /v1) and the name {model!r} given with --judge-model",
     "500": "Look into the server's log: some answer 500 to a model name that they do not know (asked for: {model!r}), or to a "
     "model without a chat template",
-    "429": "Set fewer requests a minute with --judge-rate, or lower --judge-parallel (now {parallel}), or wait until the server's quota is free again",
+    "429": "Set fewer requests a minute with --judge-rate, or lower --judge-parallel (now {parallel}), or wait until the "
+    "server's quota is free again",
 }
 
 

@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -58,34 +60,44 @@ def load_language_model(
     file = options.get("gguf_file")
     # straight to where it runs: the memory beside a GPU is often too small to hold a model first
     straight = quantize or placement.device.startswith("cuda")
+    with _fitting(name, placement, quantize):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tokenizer = AutoTokenizer.from_pretrained(source, **options)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source,
+                    dtype=placement.torch_dtype,
+                    device_map={"": placement.device} if straight else None,
+                    quantization_config=_quantization(quantize, file),
+                    **options,
+                )
+                if not straight:
+                    model.to(placement.device)  # pyright: ignore[reportArgumentType]
+        except (MissingExtraError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
+            raise ModelError(_load_sentence(name, error)) from error
+        _keep_packing(model)
+        fingerprint = identify(source if not file else Path(source) / file) or name
+        limit = context_length(model.config, max_length)
+        lm = prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=limit)
+    return replace(lm, quantize=quantize)
+
+
+@contextmanager
+def _fitting(name: str, placement: Placement, quantize: str | None) -> Iterator[None]:
+    """Raises:
+    ModelError: the device is too small for the model, or for the probes behind it.
+    """
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=placement.torch_dtype,
-                device_map={"": placement.device} if straight else None,
-                quantization_config=_quantization(quantize, file),
-                **options,
-            )
-            if not straight:
-                model.to(placement.device)  # pyright: ignore[reportArgumentType]
-    except MissingExtraError:
-        raise
+        yield
     except torch.OutOfMemoryError as error:
         smaller = "" if quantize else "Try --quantize 4bit. "
         raise ModelError(
             f"the language model {name!r} does not fit into the memory of {placement.device} in {placement.dtype}. "
             f"{smaller}Otherwise take a smaller model, or --device cpu."
         ) from error
-    except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
-        raise ModelError(_load_sentence(name, error)) from error
-    _keep_packing(model)
-    fingerprint = identify(source if not file else Path(source) / file) or name
-    limit = context_length(model.config, max_length)
-    lm = prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=limit)
-    return replace(lm, quantize=quantize)
 
 
 def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool = False) -> tuple[Any, int]:

@@ -182,7 +182,7 @@ def test_a_local_judge_is_found_wanting_by_its_tokenizer_alone(toy: Toy, monkeyp
     """Its context is its own model's, not --max-length, and what to change is --judge-model."""
     monkeypatch.setattr("nncift.evaluation.tools.load_language_model", None)
     judged = {"metrics": "judge", "judge_model": str(toy.model), "by": "icl"}
-    with pytest.raises(ConfigError, match="context of 1,024 tokens leaves no room for a response .* --judge-model"):
+    with pytest.raises(ConfigError, match=r"context of 1,024 tokens leaves no room for a response .* --judge-model"):
         toy.evaluate("out", **judged, max_length=99)
     with pytest.raises(ModelError, match="--quantize 4bit does not apply"):
         toy.evaluate("out", **judged | {"judge_model": "judge.gguf"}, quantize="4bit")
@@ -192,7 +192,7 @@ def test_a_local_judge_is_found_wanting_by_its_tokenizer_alone(toy: Toy, monkeyp
     core = json.loads((toy.model / "tokenizer.json").read_text())
     core["model"]["vocab"] = {f"no {word}" if word in "34" else word: k for word, k in core["model"]["vocab"].items()}
     (toy.model / "tokenizer.json").write_text(json.dumps(core))
-    with pytest.raises(ConfigError, match="one token each .* Use another --judge-model"):
+    with pytest.raises(ConfigError, match=r"one token each .* Use another --judge-model"):
         tools.refuse_judge()
 
 

@@ -39,7 +39,8 @@ def test_lists_are_in_the_order_in_which_they_are_known_and_hold_each_word_once(
         ({"quantize": "8bit"}, "--quantize is '8bit'. Did you mean '4bit'"),
         ({"half_subsets": 2}, "--half-subsets is 2; it must be at least 3"),
         *[({name: 0}, f"--{name.replace('_', '-')} is 0; it must be at least") for name in (
-            "seeds", "draws", "rank", "epochs", "batch", "shots", "max_new_tokens", "max_length", "judge_parallel", "judge_tokens",
+            "seeds", "draws", "rank", "epochs", "batch", "shots", "max_new_tokens", "max_length", "judge_parallel",
+            "judge_tokens",
         )],
         ({"judge_rate": -1}, "--judge-rate is -1"),
         ({"seed": -1}, "--seed is -1"),

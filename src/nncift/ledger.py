@@ -22,8 +22,10 @@ class Ledger:
         encoder_forwards: texts that went through the sentence encoder.
         pair_predictions: entries of kernels filled by an estimator.
         truncated: rows that lost text to the context limit.
-        flops: estimated floating-point operations: 2 per weight and token forward, 4 more backward, padding included;
-            embeddings looked up cost none, the output head only where logits were computed.
+        flops: estimated floating-point operations: 2 per weight and token forward, 2 more backward, and 2 more each where
+            the weights want gradients (in training with adapters they do not) and where activations are computed again;
+            padding included, attention scores and adapters not. Embeddings looked up cost none, the output head only where
+            logits were computed: 2 per weight and position, in training 4.
     """
 
     lm_forwards: int = 0

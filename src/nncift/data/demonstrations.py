@@ -118,26 +118,27 @@ class ChatDemonstrations:
         return text if _holds(text, [turn.content.strip() for turn in turns]) else None
 
 
-def choose_demonstrations(tokenizer: Any, name: WordingName = "auto") -> Demonstrations:
+def choose_demonstrations(tokenizer: Any, name: WordingName = "auto", *, mend: str = "Use 'plain'.") -> Demonstrations:
     """The wording to use.
 
     Arguments:
         tokenizer: the language model's.
         name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one that works, else plain.
+        mend: what the user does where `chat` cannot be.
 
     Raises:
         ConfigError: `chat` is asked of a tokenizer without a chat template that works.
     """
     has_chat = bool(getattr(tokenizer, "chat_template", None))
     if name == "chat" and not has_chat:
-        raise ConfigError("wording 'chat' needs a tokenizer with a chat template, and this one has none. Use 'plain'.")
+        raise ConfigError(f"wording 'chat' needs a tokenizer with a chat template, and this one has none. {mend}")
     if name == "plain" or not has_chat:
         return PlainDemonstrations()
     try:
         return ChatDemonstrations(tokenizer)
     except ConfigError as error:
         if name == "chat":
-            raise
+            raise ConfigError(f"{error} {mend}") from error
         _log.warning("the plain wording is used: %s", error)
         return PlainDemonstrations()
 

@@ -96,11 +96,9 @@ class ChatTemplate:
         try:
             text = tokenizer.apply_chat_template([message], tokenize=False, add_generation_prompt=True)
         except Exception as error:  # a template is a program and raises what it likes
-            raise ConfigError(
-                f"the chat template fails on a single user message: {error}. Use template 'plain'."
-            ) from error
+            raise ConfigError(f"the chat template fails on a single user message: {error}.") from error
         if not isinstance(text, str) or text.count(_SENTINEL) != 1:
-            raise ConfigError("the chat template does not pass a user message through unchanged. Use template 'plain'.")
+            raise ConfigError("the chat template does not pass a user message through unchanged.")
         self.before, _, self.after = text.partition(_SENTINEL)
 
     def prefix(self, example: Example | None) -> str:
@@ -129,13 +127,13 @@ def choose_template(tokenizer: Any, name: str = "auto") -> Template:
     has_chat = bool(getattr(tokenizer, "chat_template", None))
     if name == "chat" and not has_chat:
         raise ConfigError("template 'chat' needs a tokenizer with a chat template, and this one has none. Use 'plain'.")
-    if name == "chat":
-        return ChatTemplate(tokenizer)
     if name == "plain" or not has_chat:
         return PlainTemplate()
     try:
         return ChatTemplate(tokenizer)
     except ConfigError as error:
+        if name == "chat":
+            raise ConfigError(f"{error} Use template 'plain'.") from error
         _log.warning("the plain template is used: %s", error)
         return PlainTemplate()
 

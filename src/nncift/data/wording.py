@@ -9,6 +9,9 @@ from nncift.errors import ConfigError
 
 WordingName = Literal["auto", "plain", "chat"]
 
+AS_OPTION = "Use `--option wording=plain`."
+"""How influences, which take the wording as an option of theirs, do without a chat template."""
+
 _RESPONSE = "response-5b0e93d1f27c4a68"
 """Stands for the response when a chat template is asked what it puts behind one."""
 
@@ -54,13 +57,14 @@ class ChatWording:
 
     Arguments:
         tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
+        mend: what the user does where the template does not take a row.
     """
 
     name = "chat"
     special = True
 
-    def __init__(self, tokenizer: Any) -> None:
-        self._tokenizer = tokenizer
+    def __init__(self, tokenizer: Any, *, mend: str = AS_OPTION) -> None:
+        self._tokenizer, self._mend = tokenizer, mend
 
     def query(self, row: Example) -> str:
         """Raises:
@@ -88,22 +92,21 @@ class ChatWording:
         try:
             return self._tokenizer.apply_chat_template(messages, tokenize=False, add_generation_prompt=opened)
         except Exception as error:  # a template is a program and raises what it likes
-            raise ConfigError(
-                f"the chat template fails on row {row.id!r}: {error}. Use `--option wording=plain`."
-            ) from error
+            raise ConfigError(f"the chat template fails on row {row.id!r}: {error}. {self._mend}") from error
 
 
-def choose_wording(tokenizer: Any, name: str = "auto") -> Wording:
+def choose_wording(tokenizer: Any, name: str = "auto", *, mend: str = AS_OPTION) -> Wording:
     """The wording to use.
 
     Arguments:
         tokenizer: the language model's.
         name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one, else plain.
+        mend: what the user does where the chat template does not work.
 
     Raises:
         ConfigError: `chat` is asked of a tokenizer without a chat template.
     """
     has_chat = bool(getattr(tokenizer, "chat_template", None))
     if name == "chat" and not has_chat:
-        raise ConfigError("wording 'chat' needs a tokenizer with a chat template, and this one has none. Use 'plain'.")
-    return ChatWording(tokenizer) if has_chat and name != "plain" else PlainWording()
+        raise ConfigError(f"wording 'chat' needs a tokenizer with a chat template, and this one has none. {mend}")
+    return ChatWording(tokenizer, mend=mend) if has_chat and name != "plain" else PlainWording()

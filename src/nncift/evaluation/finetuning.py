@@ -10,7 +10,7 @@ import random
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -21,7 +21,7 @@ from torch import Tensor
 
 from nncift.errors import ConfigError, ModelError
 from nncift.lm.model import LanguageModel
-from nncift.lm.packing import pad
+from nncift.lm.packing import pad, within_memory
 from nncift.lm.tokens import Query
 from nncift.tuning.lora import attach, detach
 from nncift.tuning.losses import token_log_probs
@@ -77,7 +77,7 @@ def fine_tuned(
     refuse_other_devices(lm)
     attach(lm, rank=recipe.rank, alpha=recipe.alpha, seed=seed, where="all-linear", dropout=recipe.dropout)
     try:
-        with _generators_kept(), _marks_removed(lm.model), _checkpointing(lm):
+        with _generators_kept(), _marks_removed(lm.model), _checkpointing(lm), _within_memory(lm, recipe):
             _train(lm, rows, recipe, seed=seed, on_progress=on_progress)
         lm.model.eval()
         yield
@@ -155,6 +155,13 @@ def _train(
         trainer = ResponseTrainer(lm.model, arguments, data_collator=collate, train_dataset=list(rows))  # pyright: ignore
         trainer.remove_callback(PrinterCallback)
         trainer.train()
+
+
+def _within_memory(lm: LanguageModel, recipe: FineTuning) -> AbstractContextManager[None]:
+    fewer = f"--batch {recipe.batch // 2}, " if recipe.batch > 1 else ""
+    smaller = "" if lm.quantize else " or --quantize 4bit"
+    mend = f"Try {fewer}a smaller --max-length{smaller}."
+    return within_memory(lm, work=f"in training with {recipe.batch} rows a step", mend=mend)
 
 
 @contextmanager

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+import logging
 from dataclasses import dataclass, field
 from typing import Any
 
 from nncift.evaluation.rubric import parse_grade
+
+log = logging.getLogger(__name__)
 
 UNREACHABLE = "server not reachable"
 TIMEOUT = "timeout"
@@ -74,12 +77,12 @@ class Asker:
             return Fault(UNREACHABLE)
         except self.errors.APIStatusError as error:
             said = self._explanation(error)
-            if error.status_code == 400 and "max_completion_tokens" in said and "max_tokens" in body:
-                # OpenAI's reasoning models know the limit by this name only, most other servers by the old one only
-                renamed = {"max_completion_tokens" if name == "max_tokens" else name: body[name] for name in body}
-                self.body = renamed
-                return self._once(prompt)
-            return Fault(str(error.status_code), said)
+            if error.status_code != 400 or _mended(body, said) == body:
+                return Fault(str(error.status_code), said)
+            before, self.body = self.body, _mended(self.body, said)  # another thread may have mended it already
+            if "temperature" in before and "temperature" not in self.body:
+                log.warning("the judge takes no temperature of %s; it takes its own", before["temperature"])
+            return self._once(prompt)
 
     def _send(self, prompt: str, body: dict[str, Any]) -> str:
         messages = [{"role": "user", "content": prompt}]
@@ -95,6 +98,19 @@ class Asker:
         said = error.body.get("message") if isinstance(error.body, dict) else None
         said = said if isinstance(said, str) else error.response.text
         return " ".join((said.replace(self.key, "***") if self.key else said).split())[:_SHOWN]
+
+
+def _mended(body: dict[str, Any], said: str) -> dict[str, Any]:
+    """What a request holds that a server may take after it refused one; the same where it named nothing of it.
+
+    OpenAI's reasoning models know the limit by its new name only, most other servers by the old one only; and they take no
+    temperature but their own.
+    """
+    if "max_completion_tokens" in said:
+        return {"max_completion_tokens" if name == "max_tokens" else name: body[name] for name in body}
+    if "temperature" in said:
+        return {name: body[name] for name in body if name != "temperature"}
+    return body
 
 
 def read_reply(text: str) -> float | Fault:

@@ -12,6 +12,7 @@ from contextlib import closing
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from hashlib import sha256
 from importlib import import_module
+from ipaddress import ip_address
 from threading import Event, Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -24,8 +25,10 @@ from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
 
 log = logging.getLogger(__name__)
 
-KEYS = ("NNCIFT_JUDGE_KEY", "OPENAI_API_KEY")
-"""Where a key is looked for, in this order."""
+KEY, OPENAI_KEY = "NNCIFT_JUDGE_KEY", "OPENAI_API_KEY"
+"""Where a key is looked for, in this order; the second goes to its own host only."""
+
+_OPENAI = "api.openai.com"
 
 _NO_KEY = "none"  # local servers ask for no key, but the protocol has a place for one
 _SENDABLE = re.compile(r"[!#-&(-\[\]-~]+")  # what stands in a header, and in a JSON text as it is
@@ -33,15 +36,16 @@ _LASTING = {UNREACHABLE, TIMEOUT, "401", "404", "429"}  # and every 5xx
 
 _MEND = {
     UNREACHABLE: "Check that the server runs at {url}",
-    TIMEOUT: "Raise the judge's time limit (now {timeout:g} s), or ask for less at a time (now {parallel})",
+    TIMEOUT: "Raise --judge-timeout (now {timeout:g} s), or lower --judge-parallel (now {parallel})",
     UNPARSABLE: "Take a model that is able to judge and has a chat template",
-    CUT_OFF: "Raise the judge's token limit (now {max_tokens})",
-    "401": "Put the key of {url} into the environment variable {keys[0]}",
-    "403": "Check what the key in {keys[0]} may do on {url}",
-    "404": "Check the address {url} (it mostly ends in /v1) and the model name {model!r}",
+    CUT_OFF: "Raise --judge-tokens (now {max_tokens})",
+    "401": "Put the key of {url} into the environment variable {key}",
+    "403": "Check what the key in {key} may do on {url}",
+    "404": "Check the address {url} (it mostly ends in /v1) and the name {model!r} given with --judge-model",
     "500": "Look into the server's log: some answer 500 to a model name that they do not know (asked for: {model!r}), or to a "
     "model without a chat template",
-    "429": "Ask less often or for less at a time, or wait until the server's quota is free again",
+    "429": "Set fewer requests a minute with --judge-rate, or lower --judge-parallel (now {parallel}), or wait until the "
+    "server's quota is free again",
 }
 
 
@@ -52,7 +56,8 @@ class ServerJudge:
     Use it with a judge that is too large for this machine. A request that fails on the way (time-out, lost connection, 429,
     5xx) is repeated with exponential pauses and jitter, or after the time that the server names where that is at most two
     minutes; an answer without a grade is asked for once more. What then has no grade is counted under its reason and never
-    scored. The key comes from the environment (`NNCIFT_JUDGE_KEY`, else `OPENAI_API_KEY`) and goes to `url` only.
+    scored. The key comes from the environment (`NNCIFT_JUDGE_KEY`, for api.openai.com else `OPENAI_API_KEY`) and goes to `url`
+    only.
 
     Args:
         url: where the protocol begins, such as `http://localhost:8000/v1`.
@@ -164,7 +169,9 @@ class ServerJudge:
             openai: Any = import_module("openai")
         except ImportError as error:
             raise MissingExtraError("openai", "judge", "a judge behind a server") from error
-        key = judge_key()
+        key = judge_key(self.url)
+        if key and not _private(self.url):
+            log.warning("the judge's key goes to %s unencrypted, for anybody on the way to read. Use https.", self.url)
         hooks = {"request": [lambda request: self._limit.wait()]}  # repeated requests count as well
         client = openai.OpenAI(
             api_key=key or _NO_KEY,
@@ -191,7 +198,7 @@ class ServerJudge:
             timeout=self.timeout,
             parallel=self.parallel,
             max_tokens=self.max_tokens,
-            keys=KEYS,
+            key=KEY,
         )
         log.warning(
             "the judge %s gave no grade for %d of %d responses: %s%s.%s %s. The next run asks for the missing ones only.",
@@ -231,19 +238,31 @@ class _Patience:
             return outcome
 
 
-def judge_key() -> str:
-    """The key in the environment, empty where there is none.
+def judge_key(url: str) -> str:
+    """The key in the environment for a server, empty where there is none.
 
     Raises:
         ConfigError: it holds what no request header may hold.
     """
-    name = next((name for name in KEYS if os.environ.get(name, "").strip()), None)
+    names = (KEY, OPENAI_KEY) if urlsplit(url).hostname == _OPENAI else (KEY,)
+    name = next((name for name in names if os.environ.get(name, "").strip()), None)
     if name is None:
         return ""
     key = os.environ[name].strip()
     if not _SENDABLE.fullmatch(key):
         raise ConfigError(f"the key in {name} holds a blank, a quote or a letter that no key has. Set it anew.")
     return key
+
+
+def _private(url: str) -> bool:
+    """Whether nobody can listen on the way to a server."""
+    parts = urlsplit(url)
+    host = parts.hostname or ""
+    try:
+        here = ip_address(host).is_loopback
+    except ValueError:
+        here = host == "localhost" or host.endswith(".localhost")
+    return here or parts.scheme == "https"
 
 
 def _refuse_address(url: str) -> None:
@@ -255,7 +274,7 @@ def _refuse_address(url: str) -> None:
     if "@" in parts.netloc or parts.query or parts.fragment:
         raise ConfigError(
             f"the judge's address must hold no name, key or query: addresses are kept in records. "
-            f"Put the key into the environment variable {KEYS[0]}."
+            f"Put the key into the environment variable {KEY}."
         )
     if not sound or not url.isprintable() or " " in url:
         raise ConfigError(_NO_ADDRESS)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -54,29 +54,3 @@ class Judge(Protocol):
     def grade(self, items: Sequence[JudgeItem], *, on_grade: OnGrade, on_progress: OnProgress) -> Grades:
         """Grades all items that can be graded; whoever keeps what `on_grade` is told loses nothing to a kill."""
         ...
-
-
-def grade_missing(
-    judge: Judge,
-    items: Sequence[JudgeItem],
-    kept: Mapping[str, float],
-    *,
-    on_grade: OnGrade = lambda item, score: None,
-    on_progress: OnProgress = lambda count: None,
-) -> Grades:
-    """Grades the items that have no kept grade; the others are not asked about again.
-
-    Args:
-        judge: who grades.
-        items: [T] all items, in the order in which scores are wanted.
-        kept: grades by item id, of an earlier run under the same fingerprint.
-        on_grade: told of new grades only.
-        on_progress: told of all items, the kept ones at once.
-    """
-    missing = [item for item in items if item.id not in kept]
-    on_progress(len(items) - len(missing))
-    if not missing:
-        return Grades([kept[item.id] for item in items], {})
-    fresh = judge.grade(missing, on_grade=on_grade, on_progress=on_progress)
-    by_id = {**kept} | {item.id: score for item, score in zip(missing, fresh.scores, strict=True)}
-    return Grades([by_id[item.id] for item in items], fresh.failures)

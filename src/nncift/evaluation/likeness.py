@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePath
 from typing import Literal
 
 import numpy as np
@@ -13,8 +13,9 @@ from nncift.embed.cache import embed_cached
 
 
 def likeness_name(embedder: str) -> Literal["bge", "similarity"]:
-    """What the similarity is called under an embedder of this name: `bge` for a model of that family."""
-    return "bge" if "bge" in embedder.casefold() else "similarity"
+    """What the similarity is called under an embedder of this name: `bge` for a model of that family. Of a path only the last
+    two parts are its name, as `BAAI/bge-m3` has two; where it lies says nothing."""
+    return "bge" if "bge" in "/".join(PurePath(embedder).parts[-2:]).casefold() else "similarity"
 
 
 def similarity(

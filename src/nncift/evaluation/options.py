@@ -52,6 +52,8 @@ class EvaluateConfig(Options):
     judge_rate: int = setting("Requests a minute at most; 0: no limit.", 0)
     judge_parallel: int = setting("Requests at a time.", 4)
     judge_timeout: float = setting("Seconds to wait for a grade.", 60.0)
+    judge_tokens: int = setting("Longest answer of the judge in tokens; one that reasons first needs more.", 1024)
+    judge_temperature: float = setting("Temperature of the judge; below 0 none is sent, and it takes its own.", 0.0)
     lds: bool = setting("Linear datamodeling score of the runs' influences, from many random half-subsets.", False)
     half_subsets: int = setting("Half-subsets of the linear datamodeling score.", 40)
     format: str = setting("Row layout of the pool and of files of chosen rows.", "auto")
@@ -69,13 +71,15 @@ class EvaluateConfig(Options):
         super().__post_init__()
         at_least(
             self, seeds=1, draws=1, rank=1, epochs=1, batch=1, shots=1, max_new_tokens=1, max_length=16,
-            judge_rate=0, judge_parallel=1, half_subsets=10, batch_tokens=0, seed=0,
+            judge_rate=0, judge_parallel=1, judge_tokens=1, half_subsets=10, batch_tokens=0, seed=0,
         )  # fmt: skip
         if not 0 <= self.dropout < 1:
             raise ConfigError(f"--dropout is {self.dropout}; it must be from 0 up to, not including, 1.")
         for name in ("alpha", "learning_rate", "judge_timeout"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number above 0.")
+        if not abs(self.judge_temperature) < float("inf"):
+            raise ConfigError(f"--judge-temperature is {self.judge_temperature}; it must be a finite number.")
         if not self.subset:
             raise ConfigError("no run folder or file of chosen rows is named.")
         if not self.routes:

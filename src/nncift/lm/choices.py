@@ -63,7 +63,9 @@ def score_choices(
     return result
 
 
-def choice_tokens(tokenizer: Any, before: str, texts: Sequence[str], *, special: bool) -> tuple[int, ...]:
+def choice_tokens(
+    tokenizer: Any, before: str, texts: Sequence[str], *, special: bool, flag: str = "--model"
+) -> tuple[int, ...]:
     """The token that stands for each text right behind `before`.
 
     Found in context, because a tokenizer may write the same digit in different ways: `before` is tokenised with and without
@@ -75,6 +77,7 @@ def choice_tokens(tokenizer: Any, before: str, texts: Sequence[str], *, special:
         before: what the model reads last.
         texts: the choices, such as `1` to `5`.
         special: whether `before` holds the model's special tokens.
+        flag: what names the model.
 
     Raises:
         ConfigError: some text is more than one token either way, or two texts share theirs.
@@ -87,5 +90,5 @@ def choice_tokens(tokenizer: Any, before: str, texts: Sequence[str], *, special:
             return tuple(new)
     raise ConfigError(
         f"the tokenizer does not write {texts[0]!r} to {texts[-1]!r} as one token each behind {before[-24:]!r}, so that "
-        "their probabilities cannot be read. Use another --model."
+        f"their probabilities cannot be read. Use another {flag}."
     )

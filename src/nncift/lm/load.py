@@ -6,6 +6,8 @@ import logging
 import os
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from difflib import get_close_matches
 from importlib import import_module
@@ -44,7 +46,7 @@ def load_language_model(
         name: a hub id, a folder, a `.gguf` file, or an alias (`gemma-3-270m`).
         placement: from `nncift.lm.device.place`.
         max_length: context limit in tokens; the model's own limit where that is smaller.
-        quantize: `4bit` loads through bitsandbytes (NF4, double quantisation).
+        quantize: `4bit` loads through bitsandbytes (NF4, double quantisation); not with a `.gguf` file.
         trust_remote_code: lets the model bring code of its own; only ever on the user's word.
 
     Raises:
@@ -52,6 +54,94 @@ def load_language_model(
         MissingExtraError: the alias, the GGUF file or the quantisation needs a package that is not installed.
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    refuse_packed(name, quantize)
+    source, options = _opened(name, trust_remote_code=trust_remote_code)
+    file = options.get("gguf_file")
+    # straight to where it runs: the memory beside a GPU is often too small to hold a model first
+    straight = quantize or placement.device.startswith("cuda")
+    with _fitting(name, placement, quantize):
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")
+                tokenizer = AutoTokenizer.from_pretrained(source, **options)
+                model = AutoModelForCausalLM.from_pretrained(
+                    source,
+                    dtype=placement.torch_dtype,
+                    device_map={"": placement.device} if straight else None,
+                    quantization_config=_quantization(quantize, file),
+                    **options,
+                )
+                if not straight:
+                    model.to(placement.device)  # pyright: ignore[reportArgumentType]
+        except (MissingExtraError, torch.OutOfMemoryError):
+            raise
+        except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
+            raise ModelError(_load_sentence(name, error)) from error
+        _keep_packing(model)
+        fingerprint = identify(source if not file else Path(source) / file) or name
+        limit = context_length(model.config, max_length)
+        lm = prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=limit)
+    return replace(lm, quantize=quantize)
+
+
+@contextmanager
+def _fitting(name: str, placement: Placement, quantize: str | None) -> Iterator[None]:
+    """Raises:
+    ModelError: the device is too small for the model, or for the probes behind it.
+    """
+    try:
+        yield
+    except torch.OutOfMemoryError as error:
+        smaller = "" if quantize else "Try --quantize 4bit. "
+        raise ModelError(
+            f"the language model {name!r} does not fit into the memory of {placement.device} in {placement.dtype}. "
+            f"{smaller}Otherwise take a smaller model, or --device cpu."
+        ) from error
+
+
+def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool = False) -> tuple[Any, int]:
+    """The tokenizer of a language model and its context in tokens, at most `max_length`: what can be found out of a model
+    without its weights, before anything is spent.
+
+    Raises:
+        ModelError, MissingExtraError: as in `load_language_model`.
+    """
+    from transformers import AutoConfig, AutoTokenizer
+
+    source, options = _opened(name, trust_remote_code=trust_remote_code)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            config = AutoConfig.from_pretrained(source, **options)
+            tokenizer = AutoTokenizer.from_pretrained(source, **options)
+    except Exception as error:  # as above
+        raise ModelError(_load_sentence(name, error)) from error
+    return tokenizer, context_length(config, max_length)
+
+
+def refuse_packed(name: str, quantize: str | None) -> None:
+    """Raises:
+    ModelError: a `.gguf` file is to be loaded in four bits.
+    """
+    if quantize and Path(name).suffix == ".gguf":
+        raise ModelError(
+            f"--quantize {quantize} does not apply to {name!r}: a .gguf file is unpacked when it is read. Leave the option "
+            "out, or name the folder or hub id of the model that the file was made from."
+        )
+
+
+def context_length(config: Any, most: int) -> int:
+    """The longest sequence that a model with this configuration takes, at most `most`."""
+    return min(most, getattr(config.get_text_config(), "max_position_embeddings", None) or most)
+
+
+def _opened(name: str, *, trust_remote_code: bool) -> tuple[str, dict[str, Any]]:
+    """Where `from_pretrained` finds a model, and its options.
+
+    Raises:
+        ModelError: it is not there.
+    """
     from transformers.utils import logging as transformers_logging
 
     transformers_logging.disable_progress_bar()
@@ -64,27 +154,7 @@ def load_language_model(
             raise ModelError(_load_sentence(name, f"{problem}, and it is not in the cache"))
         log.warning("%s: %s; its copy in the cache is used", name, problem)
         options["local_files_only"] = True
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            tokenizer = AutoTokenizer.from_pretrained(source, **options)
-            model = AutoModelForCausalLM.from_pretrained(
-                source,
-                dtype=placement.torch_dtype,
-                device_map={"": placement.device} if quantize else None,
-                quantization_config=_quantization(quantize, file),
-                **options,
-            )
-    except MissingExtraError:
-        raise
-    except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
-        raise ModelError(_load_sentence(name, error)) from error
-    if not quantize:
-        model.to(placement.device)  # pyright: ignore[reportArgumentType]
-    _keep_packing(model)
-    limit = getattr(model.config.get_text_config(), "max_position_embeddings", None) or max_length
-    fingerprint = identify(source if not file else Path(source) / file) or name
-    return prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=min(max_length, limit))
+    return source, options
 
 
 def prepare(

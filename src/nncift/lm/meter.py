@@ -25,15 +25,25 @@ class Meter:
         self.ledger = Ledger()
         self._steps: int | None = None
         trunk = model.get_decoder()
+        looked_up = {
+            w for module in trunk.modules() if isinstance(module, torch.nn.Embedding) for w in module.parameters()
+        }
+        self._trunk = [weight for weight in trunk.parameters() if weight not in looked_up]  # adapters come and go
         self.head_weights = count_weights(model.get_output_embeddings())
-        self.trunk_weights = count_weights(trunk) - count_weights(trunk.get_input_embeddings())
+        self.trunk_weights = sum(map(_size_of, self._trunk))
         trunk.register_forward_pre_hook(self._forward, with_kwargs=True)
         trunk.register_forward_hook(self._watch_backward, with_kwargs=True)
 
-    def head(self, positions: int, *, training: bool = False) -> None:
-        """Notes that vocabulary logits were computed for some positions, and with `training` their gradients."""
+    def head(self, positions: int, *, products: int = 1) -> None:
+        """Notes that vocabulary logits were computed for some positions.
+
+        Args:
+            positions: how many.
+            products: with the output matrix, forward and backward together: 1 where nothing is differentiated; a gradient of
+                the hidden states takes one more, and a gradient of the matrix another.
+        """
         self.ledger.head_tokens += positions
-        self.ledger.flops += (6 if training else 2) * self.head_weights * positions
+        self.ledger.flops += 2 * products * self.head_weights * positions
 
     @contextmanager
     def writing(self) -> Iterator[None]:
@@ -70,20 +80,30 @@ class Meter:
         if hidden is None or not hidden.requires_grad:
             return
         rows, slots, real = _size(args, kwargs)
+        wanting = sum(_size_of(weight) for weight in self._trunk if weight.requires_grad)
+        # layers that are computed again in the backward pass are not seen by a hook on the trunk
+        again = self.trunk_weights if module.training and _computes_again(module) else 0
 
         def went_back(gradient: Tensor) -> None:
             self.ledger.lm_backwards += rows
             self.ledger.lm_backward_tokens += real
-            self.ledger.flops += 4 * self.trunk_weights * slots
+            self.ledger.flops += 2 * (self.trunk_weights + wanting + again) * slots
 
         hidden.register_hook(went_back)
 
 
 def count_weights(module: torch.nn.Module | None) -> int:
-    """Number of weights of a module, 0 where there is none; four-bit weights are packed two to a byte."""
-    if module is None:
-        return 0
-    return sum(weight.numel() * (2 if weight.dtype == torch.uint8 else 1) for weight in module.parameters())
+    """Number of weights of a module, 0 where there is none."""
+    return 0 if module is None else sum(map(_size_of, module.parameters()))
+
+
+def _size_of(weight: Tensor) -> int:
+    """Number of weights in a tensor; four-bit weights are packed two to a byte."""
+    return weight.numel() * (2 if weight.dtype == torch.uint8 else 1)
+
+
+def _computes_again(trunk: torch.nn.Module) -> bool:
+    return any(getattr(module, "gradient_checkpointing", False) for module in trunk.modules())
 
 
 def _size(args: tuple[Any, ...], kwargs: dict[str, Any]) -> tuple[int, int, int]:

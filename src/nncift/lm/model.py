@@ -25,6 +25,7 @@ class LanguageModel:
         max_length: the longest sequence that is scored, in tokens.
         weights: number of weights.
         meter: counts what the model does.
+        quantize: `4bit` where its weights were rounded when it was loaded.
     """
 
     name: str
@@ -37,3 +38,4 @@ class LanguageModel:
     max_length: int
     weights: int
     meter: Meter
+    quantize: str | None = None

@@ -49,12 +49,13 @@ def pad(
 
 
 @contextmanager
-def within_memory(lm: LanguageModel, *, work: str = "a forward") -> Iterator[None]:
+def within_memory(lm: LanguageModel, *, work: str = "a forward", mend: str | None = None) -> Iterator[None]:
     """Says what to do where the device has no room for a batch.
 
     Args:
         lm: the language model at work.
-        work: what the batch is for, behind "with N tokens".
+        work: what the batch is for, behind "with N tokens" where these decide.
+        mend: what to try where it is not --batch-tokens that decides how much goes through the model at once.
 
     Raises:
         ModelError: the device is out of memory.
@@ -63,6 +64,6 @@ def within_memory(lm: LanguageModel, *, work: str = "a forward") -> Iterator[Non
         yield
     except torch.OutOfMemoryError as error:
         tokens = lm.placement.batch_tokens
-        raise ModelError(
-            f"{lm.placement.device} is out of memory with {tokens:,} tokens {work}. Try --batch-tokens {tokens // 4}."
-        ) from error
+        if mend is None:
+            work, mend = f"with {tokens:,} tokens {work}", f"Try --batch-tokens {tokens // 4}."
+        raise ModelError(f"{lm.placement.device} is out of memory {work}. {mend}") from error

@@ -99,9 +99,28 @@ def tokenize_row(tokenizer: Any, wording: Wording, row: Example, *, limit: int) 
     score."""
     if not text_ids(tokenizer, row.response, special=False):
         return None
-    bos = () if wording.special else bos_ids(tokenizer)
+    bos = _opening(tokenizer, wording, row)
     query = tokenize_query(tokenizer, wording, row, limit=limit - len(bos))
     return Query((*bos, *query.ids), query.response, query.truncated)
+
+
+def tokenize_prompt(
+    tokenizer: Any, wording: Wording, row: Example, *, limit: int, new_tokens: int
+) -> tuple[tuple[int, ...], bool]:
+    """A row as a model is asked it, whatever its response: the prompt alone, cut from its left where it leaves no room for an
+    answer. An answer longer than half of the context takes none of the prompt's half.
+
+    Args:
+        limit: the context in tokens.
+        new_tokens: the longest answer.
+
+    Returns:
+        The ids, empty where there is nothing in front of the response, and whether the limit took some.
+    """
+    bos = _opening(tokenizer, wording, row)
+    query = text_ids(tokenizer, wording.query(row), special=wording.special)
+    room = max(_PROMPT_END, max(limit - new_tokens, limit // 2) - len(bos))
+    return (*bos, *query[-room:]), len(query) > room
 
 
 def tokenize_lesson(tokenizer: Any, wording: Wording, row: Example, *, limit: int) -> Query | None:
@@ -136,6 +155,12 @@ def text_ids(tokenizer: Any, text: str, *, special: bool) -> list[int]:
     if not text:
         return []
     return tokenizer(text, add_special_tokens=False, split_special_tokens=not special, verbose=False)["input_ids"]
+
+
+def _opening(tokenizer: Any, wording: Wording, row: Example) -> tuple[int, ...]:
+    """The beginning-of-sequence token where the wording does not bring one along: a chat template has no text to hold it
+    where a row has no prompt."""
+    return () if wording.special and wording.query(row) else bos_ids(tokenizer)
 
 
 def bos_ids(tokenizer: Any) -> tuple[int, ...]:

@@ -17,6 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from nncift.lm.model import LanguageModel
+from nncift.lm.packing import within_memory
 from nncift.lm.tokens import Query
 from nncift.tuning.losses import row_losses
 
@@ -40,7 +41,7 @@ def row_gradients(
 
     *Cost*: B forwards and B backwards, in one pass; `sink` gets one weight's gradients at a time.
     """
-    with _capturing(lm.model, names, sink):
+    with _capturing(lm.model, names, sink), within_memory(lm, work="in training"):
         losses = row_losses(lm, queries)
         losses.sum().backward()
     return losses.detach()

@@ -36,7 +36,8 @@ def row_losses(lm: LanguageModel, queries: Sequence[Query]) -> Float[Tensor, " B
     """
     ids, mask = pad([(*query.ids, *query.response) for query in queries])
     where = predicted(queries, [0] * len(queries))
-    values = token_log_probs(lm, ids, mask, where)
+    with within_memory(lm, work="in training"):
+        values = token_log_probs(lm, ids, mask, where)
     # a table and not `index_add`, whose sums come in any order on a GPU
     rows, columns = (index.to(values.device) for index in where[:2])
     table = torch.zeros(ids.shape, device=values.device).index_put((rows, columns), -values)
@@ -56,22 +57,22 @@ def token_log_probs(
         where: row and column of the position that predicts each token, and the token (`nncift.lm.score.predicted`).
 
     Raises:
-        ModelError: the device is out of memory.
+        torch.OutOfMemoryError: what helps depends on who trains, and the caller says it.
 
     *Cost*: B forwards; logits exist only where a token is predicted.
     """
     device = lm.model.device
     inputs = {"input_ids": ids.to(device), "attention_mask": mask.to(device), "use_cache": False}
     rows, columns, tokens = (index.to(device) for index in where)
-    with within_memory(lm, work="in training"):
-        if lm.head is None:
-            logits = lm.model(**inputs).logits[rows, columns].float()
-            lm.meter.head(ids.numel(), training=logits.requires_grad)
-            return torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
-        hidden = decoder(lm.model)(**inputs).last_hidden_state[rows, columns]
-        lm.meter.head(len(tokens), training=hidden.requires_grad)
-        log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
-        return log_probs(hidden, tokens)
+    if lm.head is None:
+        logits = lm.model(**inputs).logits[rows, columns].float()
+        taught = any(weight.requires_grad for weight in lm.model.get_output_embeddings().parameters())
+        lm.meter.head(ids.numel(), products=1 + logits.requires_grad * (1 + taught))
+        return torch.log_softmax(logits, dim=-1).gather(1, tokens[:, None]).squeeze(1)
+    hidden = decoder(lm.model)(**inputs).last_hidden_state[rows, columns]
+    lm.meter.head(len(tokens), products=1 + hidden.requires_grad)
+    log_probs = lm.head.log_probs_for_training if hidden.requires_grad else lm.head.log_probs
+    return log_probs(hidden, tokens)
 
 
 def scored_tokens(query: Query) -> int:

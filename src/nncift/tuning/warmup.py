@@ -18,7 +18,7 @@ import torch
 
 from nncift.errors import ModelError
 from nncift.lm.model import LanguageModel
-from nncift.lm.packing import by_length
+from nncift.lm.packing import by_length, within_memory
 from nncift.lm.tokens import Query
 from nncift.seeds import generator
 from nncift.tuning.adam import make_adam
@@ -144,7 +144,8 @@ def _epoch(
                     f"warm-up training of {lm.name!r} met a loss of NaN or infinity in {lm.placement.dtype}. "
                     "Try `--dtype float32` or a lower `--option learning_rate=...`."
                 )
-            loss.backward()
+            with within_memory(lm, work="in training"):
+                loss.backward()
         rates.append(learning_rate_at(epoch * steps + number, recipe.epochs * steps, recipe))
         for group in optimizer.param_groups:
             group["lr"] = rates[-1]

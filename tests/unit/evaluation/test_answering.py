@@ -2,20 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import sys
+import weakref
 from collections.abc import Iterator, Sequence
 from contextlib import closing
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from nncift.errors import ConfigError, MissingExtraError, ModelError
+from nncift.errors import ConfigError, MissingExtraError, ModelError, RunError
 from nncift.evaluation import finetuning
 from nncift.evaluation.answering import AnswerMetrics
+from nncift.evaluation.judge_local import LocalJudge
+from nncift.evaluation.judge_server import ServerJudge
 from nncift.evaluation.judging import Grades, JudgeItem
 from nncift.evaluation.tools import Tools
+from nncift.lm.load import model_fingerprint
 from nncift.progress import Silent
 from nncift.run import RunFolder
 from teaching import rows
@@ -156,6 +162,7 @@ def test_grades_from_end_to_end(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> No
     """Answers without a grade are counted, never scored; the same command asks for them again, and for nothing else."""
     judge = FakeJudge()
     monkeypatch.setattr(Tools, "judge", lambda self: judge)
+    monkeypatch.setattr(Tools, "refuse_judge", lambda self: None)
     options = {"metrics": "judge", "judge_model": str(toy.model), "controls": "initial", "by": "icl"}
     whole = toy.evaluate("whole", **options)
     assert {(record["metric"], record["n"], record["n_scored"]) for record in whole.records} == {("judge", TEST, TEST)}
@@ -171,7 +178,60 @@ def test_grades_from_end_to_end(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> No
     assert judge.asked == [missing] and again.records == whole.records and "judge" not in again.notes
 
 
-def test_a_local_judge_without_room_says_so_and_loses_no_cell(toy: Toy) -> None:
-    with pytest.raises(ConfigError, match="leaves no room for a response"):
-        toy.evaluate("out", metrics="judge", judge_model=str(toy.model), controls="none", by="icl")
-    assert len(list((toy.folder / "out" / "answers").iterdir())) == 1
+def test_a_local_judge_is_found_wanting_by_its_tokenizer_alone(toy: Toy, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its context is its own model's, not --max-length, and what to change is --judge-model."""
+    monkeypatch.setattr("nncift.evaluation.tools.load_language_model", None)
+    judged = {"metrics": "judge", "judge_model": str(toy.model), "by": "icl"}
+    with pytest.raises(ConfigError, match=r"context of 1,024 tokens leaves no room for a response .* --judge-model"):
+        toy.evaluate("out", **judged, max_length=99)
+    with pytest.raises(ModelError, match="--quantize 4bit does not apply"):
+        toy.evaluate("out", **judged | {"judge_model": "judge.gguf"}, quantize="4bit")
+    longer(toy.model, 8192)
+    tools = Tools(toy.config("out", **judged, max_length=99), Silent())
+    tools.refuse_judge()
+    core = json.loads((toy.model / "tokenizer.json").read_text())
+    core["model"]["vocab"] = {f"no {word}" if word in "34" else word: k for word, k in core["model"]["vocab"].items()}
+    (toy.model / "tokenizer.json").write_text(json.dumps(core))
+    with pytest.raises(ConfigError, match=r"one token each .* Use another --judge-model"):
+        tools.refuse_judge()
+
+
+def longer(model: Path, context: int) -> None:
+    config = json.loads((model / "config.json").read_text())
+    (model / "config.json").write_text(json.dumps(config | {"max_position_embeddings": context}))
+
+
+@pytest.mark.parametrize("same", [True, False])
+def test_a_local_judge_has_its_own_context_and_the_memory_of_the_model_that_was_taught(toy: Toy, same: bool) -> None:
+    longer(toy.model, 8192)
+    other = Path(shutil.copytree(toy.model, toy.folder / "judge"))
+    options = {"metrics": "judge", "judge_model": str(toy.model if same else other), "max_length": 99}
+    tools = Tools(toy.config("out", **options), Silent())
+    taught = weakref.ref(tools.lm.model)
+    judge = tools.judge()
+    assert isinstance(judge, LocalJudge) and judge.lm.max_length == 4096
+    assert (taught() is not None) == same and (not same or tools.lm.max_length == 99)
+
+
+def test_a_judge_in_four_bits_is_another_judge(toy: Toy) -> None:
+    longer(toy.model, 8192)
+    tools = Tools(toy.config("out", metrics="judge", judge_model=str(toy.model)), Silent())
+    whole = tools.judge()
+    assert isinstance(whole, LocalJudge)
+    assert LocalJudge(replace(whole.lm, quantize="4bit")).fingerprint != whole.fingerprint
+
+
+def test_a_server_judge_is_told_its_limit_and_temperature(toy: Toy) -> None:
+    options = {"metrics": "judge", "judge": URL, "judge_model": "x"}
+    judge = Tools(toy.config("out", **options), Silent()).judge()
+    assert isinstance(judge, ServerJudge) and (judge.max_tokens, judge.temperature) == (1024, 0.0)
+    judge = Tools(toy.config("out", **options, judge_tokens=99, judge_temperature=-1), Silent()).judge()
+    assert isinstance(judge, ServerJudge) and (judge.max_tokens, judge.temperature) == (99, None)
+
+
+def test_files_that_change_before_the_model_is_loaded_are_told(toy: Toy) -> None:
+    tools = Tools(toy.config("out"), Silent())
+    assert tools.fingerprint == model_fingerprint(str(toy.model))
+    longer(toy.model, 8192)
+    with pytest.raises(RunError, match="changed while the evaluation began"):
+        tools.lm  # noqa: B018  # loads it

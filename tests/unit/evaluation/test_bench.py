@@ -16,9 +16,11 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.evaluation import bench as module
-from nncift.evaluation.bench import Bench, Measuring, Trial
+from nncift.evaluation import showing
+from nncift.evaluation.bench import Bench, Trial
 from nncift.evaluation.finetuning import FineTuning
 from nncift.evaluation.options import By
+from nncift.evaluation.showing import Measuring
 from nncift.lm.generate import Decoding
 from nncift.lm.model import LanguageModel
 from nncift.progress import Silent
@@ -80,8 +82,8 @@ def make(tmp_path: Path) -> Iterator[Callable[..., Bench]]:
         opened.append(RunFolder(tmp_path / name))
         language_model = lm or toy_lm()
         return Bench(
-            opened[-1], test, how, load=lambda: language_model, lm_key=key, embed=vectors, embed_key=embed_key,
-            reporter=Loud(),
+            opened[-1], test, how, load=lambda: language_model, load_tokenizer=lambda: language_model.tokenizer,
+            lm_key=key, embed=vectors, embed_key=embed_key, reporter=Loud(),
         )  # fmt: skip
 
     yield made
@@ -188,7 +190,7 @@ def test_the_base_model_is_as_it_was_after_every_cell(
     lm = toy_lm()
     before = weights(lm)
     if by == "icl":
-        monkeypatch.setattr(module, "fine_tuned", None)
+        monkeypatch.setattr(showing, "fine_tuned", None)
     first = make("one", lm=lm).cell(Trial(TAUGHT, by, 1), answers=True)
     assert weights(lm) == before and lm.meter.ledger.lm_backwards == 0
     assert (first.costs["lm_backwards"] > 0) == (by == "lora")
@@ -213,8 +215,8 @@ def test_answers_later_train_again_and_keep_the_losses(
     alone = bench.cell(trial, answers=False)
     record = (tmp_path / "bench" / "cells" / f"{alone.key}.json").read_bytes()
     trained: list[int] = []
-    real = module.fine_tuned
-    monkeypatch.setattr(module, "fine_tuned", lambda *given, **named: (trained.append(1), real(*given, **named))[1])
+    real = showing.fine_tuned
+    monkeypatch.setattr(showing, "fine_tuned", lambda *given, **named: (trained.append(1), real(*given, **named))[1])
     scoring = module.score_responses
     monkeypatch.setattr(module, "score_responses", None)
     assert bench.missing(trial, answers=True) and not bench.missing(trial, answers=False)
@@ -260,14 +262,71 @@ def test_a_chat_wording_that_does_not_work_names_our_flag(make: Callable[..., Be
         assert "--option" not in str(caught.value)
 
 
-def test_icl_does_not_need_a_chat_template_that_takes_every_row(make: Callable[..., Bench]) -> None:
+NO_SYSTEM = (
+    "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
+    "<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}<assistant>"
+)
+STERN = examples([{"id": "s", "messages": [{"role": r, "content": "river"} for r in ("system", "user", "assistant")]}])
+
+
+def chatting() -> LanguageModel:
     lm = toy_lm()
-    lm.tokenizer.chat_template = (
-        "{% for m in messages %}{% if m['role'] == 'system' %}{{ raise_exception('no system') }}{% endif %}"
-        "<{{ m['role'] }}>{{ m['content'] }}</>{% endfor %}<assistant>"
-    )
-    stern = {"id": "s", "messages": [{"role": r, "content": "river"} for r in ("system", "user", "assistant")]}
-    cell = make(lm=lm).cell(Trial(examples([stern]), "icl", 1), answers=False)
+    lm.tokenizer.chat_template = NO_SYSTEM
+    return lm
+
+
+def test_a_row_that_the_chat_template_refuses_is_found_before_anything_is_trained(
+    make: Callable[..., Bench], caplog: pytest.LogCaptureFixture
+) -> None:
+    """`auto` gives way for all rows, once and aloud, and its cells are those of `plain`; `chat` refuses then and there."""
+    trial = Trial((*TAUGHT, *STERN), "lora", 1)
+    plain = make("plain", lm=chatting(), how=replace(HOW, wording="plain"))
+    assert plain.refuse_unworded(trial.rows) is None
+    wanted = plain.cell(trial, answers=True)
+    bench = make("auto", lm=chatting())
+    caplog.clear()
+    told = bench.refuse_unworded(trial.rows)
+    assert told is not None and f"refuses 1 of {SUBSET + 1 + TEST:,} rows" in told and "row 's': no system" in told
+    assert [record.getMessage() for record in caplog.records] == [told]
+    found = bench.cell(trial, answers=True)
+    assert (found.key, found.loss, found.answers) == (wanted.key, wanted.loss, wanted.answers)
+    assert make(lm=chatting(), test=(*TESTED, *STERN)).refuse_unworded(TAUGHT) is not None
+    with pytest.raises(ConfigError, match=r"row 's': no system.*--wording plain"):
+        make(lm=chatting(), how=replace(HOW, wording="chat")).refuse_unworded(trial.rows)
+
+
+def test_a_chat_template_that_takes_every_row_is_used(make: Callable[..., Bench]) -> None:
+    """A base model's keys are those of ever; a chat model's are new, as rows without a prompt now begin otherwise."""
+    base, chat = make(), make(lm=chatting())
+    assert base.refuse_unworded(TAUGHT) is chat.refuse_unworded(TAUGHT) is None
+    trial = Trial(TAUGHT, "lora", 1)
+    assert base.key(trial) == "63dad1d6e49d5666e51529c04069894e" != chat.key(trial)
+    assert base.key(replace(trial, by="icl")) == chat.key(replace(trial, by="icl"))
+
+
+def test_the_reference_says_nothing_of_what_may_be_written(make: Callable[..., Bench]) -> None:
+    """A longer reference leaves the answer as it was; a prompt that is cut for an answer is counted."""
+    other = [replace(row, turns=(row.turns[0], replace(row.turns[1], content="x" * 230))) for row in TESTED]
+    trial = Trial(TAUGHT, "lora", 1)
+    short = make("short").cell(trial, answers=True)
+    long = make("long", test=tuple(other)).cell(trial, answers=True)
+    assert short.answers == long.answers and short.loss != long.loss and long.facts["test_cut"] > 0
+    assert short.facts["prompts_cut"] == long.facts["prompts_cut"] == short.facts["answers_cut"] == 0
+    tight = replace(HOW, max_length=30, decoding=Decoding(20))
+    cut = make("tight", how=tight).cell(trial, answers=True)
+    assert cut.facts["prompts_cut"] == TEST
+    assert "prompts_cut" not in make("tight", how=tight).cell(trial, answers=False).facts
+
+
+def test_answers_that_end_where_the_context_is_full_are_counted(make: Callable[..., Bench]) -> None:
+    lm = replace(toy_lm(), max_length=30)
+    lm.model.generation_config.eos_token_id = lm.tokenizer.eos_token = None
+    cell = make(lm=lm, how=replace(HOW, decoding=Decoding(20))).cell(Trial((), "lora", 1), answers=True)
+    assert cell.facts["answers_cut"] == cell.facts["prompts_cut"] == TEST
+
+
+def test_icl_does_not_need_a_chat_template_that_takes_every_row(make: Callable[..., Bench]) -> None:
+    cell = make(lm=chatting()).cell(Trial(STERN, "icl", 1), answers=False)
     assert None not in cell.loss and cell.tokens > 0
 
 

@@ -150,3 +150,26 @@ def test_a_second_gpu_is_refused_with_the_way_to_choose_it() -> None:
     lm = replace(lm, placement=replace(lm.placement, device="cuda:1"))
     with pytest.raises(ConfigError, match="CUDA_VISIBLE_DEVICES=1"), fine_tuned(lm, toy_queries(), QUICK, seed=0):
         pass
+
+
+@pytest.mark.parametrize("where", ["forward", "backward", "step"])
+def test_training_without_room_is_one_sentence_and_the_model_is_given_back(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lm = toy_lm()
+    before = _hash(lm)
+
+    def full(*args: object, **options: object) -> None:
+        raise torch.OutOfMemoryError
+
+    owner, name = {
+        "forward": (lm.model.model.layers[0].mlp, "forward"),
+        "backward": (torch.Tensor, "backward"),
+        "step": (torch.optim.AdamW, "step"),
+    }[where]
+    monkeypatch.setattr(owner, name, full)
+    told = r"cpu is out of memory in training with 2 rows a step\. Try --batch 1, a smaller --max-length or --quantize 4bit"
+    with pytest.raises(ModelError, match=told), fine_tuned(lm, toy_queries(), QUICK, seed=0):
+        pass
+    monkeypatch.undo()
+    assert _hash(lm) == before

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from nncift.data.template import ChatTemplate
 from nncift.errors import ConfigError, ModelError
 from nncift.evaluation.judge_local import LocalJudge, expected_grades
-from nncift.evaluation.judging import Grades, JudgeItem, grade_missing
+from nncift.evaluation.judging import Grades, JudgeItem
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
 from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
@@ -134,9 +134,8 @@ def test_blocks_deliver_as_they_are_done(monkeypatch: pytest.MonkeyPatch) -> Non
     assert forwards == [3, 3, 3, 6, 6, 6, 7] and sum(done) == 7
     assert [told[row.id] for row in rows] == grades.scores
     assert (ledger.lm_prefixes, ledger.head_tokens) == (3, 7)
-    kept = {item: told[item] for item in ("t0", "t5")}
-    assert grade_missing(judge, rows, kept).scores == pytest.approx(grades.scores, abs=1e-4)
-    assert ledger.lm_forwards == 7 + 5
+    assert judge.grade(rows[1:5]).scores == pytest.approx(grades.scores[1:5], abs=1e-4)
+    assert ledger.lm_forwards == 7 + 4
 
 
 def test_a_prompt_that_is_too_long_is_counted_and_never_cut(caplog: pytest.LogCaptureFixture) -> None:
@@ -151,7 +150,7 @@ def test_a_prompt_that_is_too_long_is_counted_and_never_cut(caplog: pytest.LogCa
     fits = [length <= limit for length in lengths]
     assert [score is not None for score in grades.scores] == fits and fits.count(False) == 2
     assert grades.failures == {"too long": 2} and sum(done) == 5
-    assert f"no grade for 2 of 5 responses: their prompts are longer than {limit} tokens" in caplog.text
+    assert f"no grade for 2 of 5 responses: their prompts are longer than its context of {limit} tokens" in caplog.text
     whole = LocalJudge(long_lm(), rubric=SHORT).grade(rows).scores
     for score, best, fit in zip(grades.scores, whole, fits, strict=True):
         assert not fit or score == pytest.approx(best, abs=1e-4)
@@ -164,7 +163,7 @@ def test_nothing_to_grade_and_nothing_that_fits() -> None:
 
 
 def test_a_context_without_room_for_the_prompt_is_refused() -> None:
-    with pytest.raises(ConfigError, match=r"--max-length 300 leaves no room .* Raise it"):
+    with pytest.raises(ConfigError, match=r"context of 300 tokens leaves no room .* --judge-model"):
         LocalJudge(long_lm(max_length=300), rubric=SHORT)
 
 

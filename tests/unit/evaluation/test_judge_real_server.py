@@ -23,7 +23,7 @@ import torch
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
 from nncift.evaluation.judge_server import ServerJudge
-from nncift.evaluation.judging import Grades, JudgeItem, grade_missing
+from nncift.evaluation.judging import Grades, JudgeItem
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, judge_prompt
 from tiny import tiny_tokenizer
 from toy_server import free_port
@@ -156,8 +156,9 @@ def test_a_real_server_grades_dies_and_comes_back(
     held = dict(kept)
     with serving(port, tmp_path) as (url, _):
         assert url == judge.url
-        second = grade_missing(judge, rows, held, on_grade=lambda item, score: told.append(item))
+        missing = [row for row in rows if row.id not in held]
+        second = judge.grade(missing, on_grade=lambda item, score: told.append(item))
         absent = replace(judge, model="no-such-model", patience=1).grade(rows[:4])
-    assert second == Grades([4.0] * 12, {})
-    assert sorted(told) == sorted(row.id for row in rows if row.id not in held)
+    assert second == Grades([4.0] * len(missing), {})
+    assert sorted(told) == sorted(row.id for row in missing)
     assert absent == Grades([None] * 4, {"500": 4})  # it says 500 to a model that it does not know

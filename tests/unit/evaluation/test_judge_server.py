@@ -8,7 +8,7 @@ import logging
 import re
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from nncift.errors import ConfigError, MissingExtraError
 from nncift.evaluation.judge_reply import Fault, read_reply
 from nncift.evaluation.judge_server import ServerJudge, judge_key
-from nncift.evaluation.judging import Grades, JudgeItem, grade_missing
+from nncift.evaluation.judging import Grades, JudgeItem
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
 from toy_server import Reply, ToyServer, free_port, toy_server
 
@@ -244,7 +244,7 @@ def test_a_dead_port_ends_soon_and_says_how_to_mend_it(caplog: pytest.LogCapture
     ("status", "reason", "mend"),
     [
         (401, "401", "into the environment variable NNCIFT_JUDGE_KEY"),
-        (404, "404", "mostly ends in /v1) and the model name 'toy'"),
+        (404, "404", "mostly ends in /v1) and the name 'toy'"),
         (403, "403", "what the key in NNCIFT_JUDGE_KEY may do"),
         (400, "400", "Look into the log of the server at http://127.0.0.1"),
         (429, "429", "quota"),
@@ -307,12 +307,11 @@ def test_a_server_that_dies_in_the_middle_loses_nothing_and_the_next_run_fills_t
     told: list[str] = []
     done: list[int] = []
     with toy_server(lambda item: [Reply("[RESULT] 5")], port=port) as again:
-        second = grade_missing(
-            judge, asked, held, on_grade=lambda item, score: told.append(item), on_progress=done.append
-        )
-    assert second == Grades([held.get(item.id, 5.0) for item in asked], {})
-    assert sorted(again.items) == sorted(told) == sorted(item.id for item in asked if item.id not in held)
-    assert sum(done) == 30
+        missing = [item for item in asked if item.id not in held]
+        second = judge.grade(missing, on_grade=lambda item, score: told.append(item), on_progress=done.append)
+    assert second == Grades([5.0] * len(missing), {})
+    assert sorted(again.items) == sorted(told) == sorted(item.id for item in missing)
+    assert sum(done) == len(missing)
 
 
 def test_an_interruption_leaves_at_once_and_what_arrived_is_kept() -> None:
@@ -348,6 +347,30 @@ def test_a_model_with_the_new_name_of_the_token_limit_is_asked_by_it() -> None:
     assert [asked.body.get("max_completion_tokens") for asked in server.asked] == [None, 99, 99, 99, 99]
 
 
+def test_a_temperature_that_a_model_refuses_is_left_out(caplog: pytest.LogCaptureFixture) -> None:
+    """Beside the old name of the limit, as OpenAI's reasoning models refuse them; any other 400 is what it is."""
+    said = {
+        "max_tokens": "Unsupported parameter: 'max_tokens'. Use 'max_completion_tokens' instead.",
+        "temperature": "Unsupported value: 'temperature' does not support 0.5 with this model.",
+    }
+
+    class Choosy(ToyServer):
+        def _next(self, asked: Any) -> Reply:
+            super()._next(asked)
+            wrong = next((name for name in said if name in asked.body), None)
+            body = f'{{"error": {{"message": "{said[wrong]}"}}}}'.encode() if wrong else b""
+            return Reply(status=400, body=body) if wrong else Reply()
+
+    server = Choosy(lambda item: GOOD)
+    try:
+        grades = quick(server, parallel=1, max_tokens=99, temperature=0.5).grade(items(3))
+    finally:
+        server.close()
+    assert grades == Grades([3.0] * 3, {}) and len(server.asked) == 2 + 3
+    assert all(set(asked.body) == {"model", "messages", "max_completion_tokens"} for asked in server.asked[2:])
+    assert warnings_of(caplog) == ["the judge takes no temperature of 0.5; it takes its own"]
+
+
 def test_no_temperature_is_sent_where_none_is_set() -> None:
     with toy_server(lambda item: GOOD) as server:
         quick(server, temperature=None).grade(items(1))
@@ -358,14 +381,38 @@ def test_no_temperature_is_sent_where_none_is_set() -> None:
 
 
 def test_the_key_is_looked_for_in_two_places(monkeypatch: pytest.MonkeyPatch) -> None:
-    assert judge_key() == KEY
+    theirs, ours = "https://api.openai.com/v1", "https://judge.example/v1"
+    assert judge_key(theirs) == judge_key(ours) == KEY
     monkeypatch.setenv("NNCIFT_JUDGE_KEY", " ")
-    assert judge_key() == f"other-{KEY}"
+    assert judge_key(theirs) == f"other-{KEY}"
+    assert judge_key(ours) == judge_key("https://api.openai.com.judge.example/v1") == ""
     monkeypatch.delenv("OPENAI_API_KEY")
-    assert judge_key() == ""
+    assert judge_key(theirs) == ""
     with toy_server(lambda item: GOOD) as server:
         assert quick(server).grade(items(1)).scores == [3.0]
     assert server.asked[0].headers["authorization"] == "Bearer none"
+
+
+@pytest.mark.parametrize(
+    ("url", "told"),
+    [
+        ("http://judge.example/v1", True),
+        ("http://10.0.0.7:8000/v1", True),
+        ("https://judge.example/v1", False),
+        ("http://localhost:8000/v1", False),
+        ("http://127.0.0.9:8000/v1", False),
+        ("http://[::1]:8000/v1", False),
+    ],
+)
+def test_a_key_that_others_can_read_on_its_way_is_told(
+    url: str, told: bool, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ServerJudge(url, "toy").grade([])
+    assert [f"key goes to {url} unencrypted" in line for line in warnings_of(caplog)] == [True] * told
+    caplog.clear()
+    monkeypatch.delenv("NNCIFT_JUDGE_KEY")
+    ServerJudge(url, "toy").grade([])
+    assert warnings_of(caplog) == []
 
 
 @pytest.mark.parametrize("key", [f"{KEY}\nX: 1", f"{KEY}é", f"{KEY} {KEY}", f'{KEY}"', f"{KEY}\\", f"{KEY}\x7f"])
@@ -467,36 +514,3 @@ def test_a_reply_is_read_from_its_completion() -> None:
     for garbage in ("", "null", "3", "[]", '{"choices": 5}', '{"choices": [{"message": "x"}]}', '{"choices": [null]}'):
         assert read_reply(garbage) == Fault("not a completion", answered=True)
     assert read_reply(gzip.compress(b"{}").decode("latin-1")) == Fault("not a completion", answered=True)
-
-
-class Counting:
-    """A judge that grades by length and fails where the response is empty."""
-
-    fingerprint = "counting"
-
-    def __init__(self) -> None:
-        self.asked: list[str] = []
-
-    def grade(self, items: Sequence[JudgeItem], *, on_grade: Any, on_progress: Any) -> Grades:
-        """Every item at once."""
-        self.asked += [item.id for item in items]
-        scores = [float(len(item.response)) or None for item in items]
-        for item, score in zip(items, scores, strict=True):
-            if score is not None:
-                on_grade(item.id, score)
-        on_progress(len(items))
-        return Grades(scores, {"empty": scores.count(None)} if None in scores else {})
-
-
-def test_only_the_missing_are_graded_and_all_come_back_in_order() -> None:
-    judge, told, done = Counting(), [], []
-    rows = [
-        JudgeItem(name, "i", response, "r") for name, response in [("c", "xx"), ("a", ""), ("b", "x"), ("d", "xxx")]
-    ]
-    grades = grade_missing(
-        judge, rows, {"c": 4.5, "z": 1.0}, on_grade=lambda *pair: told.append(pair), on_progress=done.append
-    )
-    assert grades == Grades([4.5, None, 1.0, 3.0], {"empty": 1})
-    assert judge.asked == ["a", "b", "d"] and told == [("b", 1.0), ("d", 3.0)] and sum(done) == 4
-    assert grade_missing(judge, rows[:1], {"c": 4.5}) == Grades([4.5], {})
-    assert judge.asked == ["a", "b", "d"]

@@ -82,7 +82,10 @@ def test_lists_that_do_not_fit_and_an_embedder_that_fails(tmp_path: Path) -> Non
 
 @pytest.mark.parametrize(
     ("embedder", "metric"),
-    [("BAAI/bge-large-en-v1.5", "bge"), ("./My-BGE", "bge"), ("minilm", "similarity"), ("", "similarity")],
-)
+    [
+        ("BAAI/bge-large-en-v1.5", "bge"), ("./My-BGE", "bge"), ("minilm", "similarity"), ("", "similarity"),
+        ("/data/bge/models/minilm", "similarity"), ("/data/models/BAAI/bge-m3/", "bge"),
+    ],
+)  # fmt: skip
 def test_the_name_of_the_metric(embedder: str, metric: str) -> None:
     assert likeness_name(embedder) == metric

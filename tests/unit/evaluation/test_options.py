@@ -40,12 +40,14 @@ def test_lists_are_in_the_order_in_which_they_are_known_and_hold_each_word_once(
         ({"half_subsets": 2}, "--half-subsets is 2; it must be at least 10"),
         *[({name: 0}, f"--{name.replace('_', '-')} is 0; it must be at least") for name in (
             "seeds", "draws", "rank", "epochs", "batch", "shots", "max_new_tokens", "max_length", "judge_parallel",
+            "judge_tokens",
         )],
         ({"judge_rate": -1}, "--judge-rate is -1"),
         ({"seed": -1}, "--seed is -1"),
         *[({"dropout": value}, "--dropout") for value in (-0.1, 1.0, float("nan"))],
         *[({name: value}, "a finite number above 0") for name in ("alpha", "learning_rate", "judge_timeout")
           for value in (0.0, -1.0, float("inf"), float("nan"))],
+        *[({"judge_temperature": value}, "--judge-temperature") for value in (float("inf"), float("nan"))],
         ({"seeds": "3"}, "--seeds is '3'"),
     ],
 )  # fmt: skip

@@ -13,7 +13,7 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.data.wording import ChatWording, PlainWording, choose_wording
 from nncift.errors import ConfigError
-from nncift.lm.tokens import tokenize_lesson, tokenize_row
+from nncift.lm.tokens import tokenize_lesson, tokenize_prompt, tokenize_row
 from teaching import rows
 from toys import WORDS, toy_tokenizer
 
@@ -126,3 +126,33 @@ def test_a_response_without_a_token_teaches_nothing() -> None:
 
     row: Example = load_pool([{"prompt": "a", "completion": "b"}])[0]
     assert tokenize_lesson(Deaf(), PlainWording(), row, limit=20) is None
+
+
+def test_a_row_without_a_prompt_begins_with_the_beginning_of_sequence_in_chat_too() -> None:
+    """No template text holds it; a tokenizer that puts none in front of a text gets none."""
+    tokenizer = chat()
+    for tokenizing in (tokenize_lesson, tokenize_row):
+        bare = tokenizing(tokenizer, ChatWording(tokenizer), BARE, limit=99)
+        with_prompt = tokenizing(tokenizer, ChatWording(tokenizer), ROW, limit=99)
+        assert bare is not None and text(bare.ids) == "<s>"
+        assert with_prompt is not None and "<s>" not in text(with_prompt.ids)
+    without = toy_tokenizer(bos=False)
+    row = tokenize_row(without, ChatWording(without), BARE, limit=99)
+    assert row is not None and row.ids == ()
+
+
+@pytest.mark.parametrize("kind", ["plain", "chat"])
+def test_a_prompt_to_answer_knows_nothing_of_the_response(kind: str) -> None:
+    tokenizer = chat() if kind == "chat" else toy_tokenizer()
+    wording = choose_wording(tokenizer, kind)
+    short, long = rows(("a" * 60 + "end?", "x"), ("a" * 60 + "end?", "x" * 70))
+    whole, cut = tokenize_prompt(tokenizer, wording, short, limit=400, new_tokens=30)
+    row = tokenize_row(tokenizer, wording, short, limit=400)
+    assert row is not None and whole == row.ids and not cut
+    for limit, new_tokens, kept in ((80, 30, 50), (80, 75, 40), (10, 9, 8 + (kind == "plain"))):
+        both = [
+            tokenize_prompt(tokenizer, wording, asked, limit=limit, new_tokens=new_tokens) for asked in (short, long)
+        ]
+        ids, cut = both[0]
+        assert both[1] == both[0] and cut and len(ids) == kept and text(ids)[-8:] == text(whole)[-8:]
+    assert tokenize_prompt(tokenizer, wording, BARE, limit=80, new_tokens=30) == ((1,), False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -12,7 +13,7 @@ from nncift.lm import load as loading
 from nncift.lm.device import place
 from nncift.lm.head import OutputHead
 from nncift.lm.identity import identify
-from nncift.lm.load import load_language_model, model_fingerprint
+from nncift.lm.load import load_language_model, load_tokenizer, model_fingerprint
 from toys import toy_model, toy_tokenizer
 
 CPU = place("cpu", "float32")
@@ -98,3 +99,36 @@ def test_no_position_no_work() -> None:
     assert OutputHead(torch.ones(3, 2), None, 1.0, None).log_probs(torch.zeros(0, 2), torch.zeros(0).long()).shape == (
         0,
     )
+
+
+def test_what_is_known_without_the_weights(folder: Path) -> None:
+    (folder / "model.safetensors").unlink()
+    tokenizer, context = load_tokenizer(str(folder), max_length=4096)
+    assert len(tokenizer) == len(toy_tokenizer()) and context == 1024
+    assert load_tokenizer(str(folder), max_length=99)[1] == 99
+    with pytest.raises(ModelError, match="no model folder at"):
+        load_tokenizer("./nowhere")
+
+
+def test_four_bits_of_a_gguf_file_are_refused_and_not_forgotten(tmp_path: Path) -> None:
+    file = tmp_path / "model.gguf"
+    file.write_bytes(b"GGUF")
+    with pytest.raises(ModelError, match="--quantize 4bit does not apply"):
+        load_language_model(str(file), CPU, quantize="4bit")
+
+
+@pytest.mark.parametrize("device", ["cpu", "cuda"])
+def test_a_model_larger_than_the_memory_is_one_sentence(
+    folder: Path, device: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever it happens: in reading straight onto a GPU, or in moving there."""
+    from transformers import AutoModelForCausalLM, PreTrainedModel
+
+    def full(*args: object, **options: object) -> None:
+        assert device == "cpu" or options["device_map"] == {"": "cuda"}
+        raise torch.OutOfMemoryError
+
+    where = (PreTrainedModel, "to") if device == "cpu" else (AutoModelForCausalLM, "from_pretrained")
+    monkeypatch.setattr(*where, full)
+    with pytest.raises(ModelError, match=f"does not fit into the memory of {device} in float32. Try --quantize 4bit"):
+        load_language_model(str(folder), replace(CPU, device=device))

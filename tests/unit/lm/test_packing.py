@@ -13,6 +13,8 @@ from nncift.lm.hidden import pooled_states
 from nncift.lm.packing import by_length, pad
 from nncift.lm.score import predicted, score_responses
 from nncift.lm.tokens import Query
+from nncift.tuning.gradients import row_gradients
+from nncift.tuning.lora import attach
 from nncift.tuning.losses import row_losses
 from toys import toy_lm, toy_queries
 
@@ -69,3 +71,15 @@ def test_a_device_without_room_is_one_sentence(monkeypatch: pytest.MonkeyPatch) 
         score_responses(lm, [(1, 2)] * 3, rows)
     with pytest.raises(ModelError, match=sentence.format("in training")):
         row_losses(lm, rows)
+
+
+def test_a_backward_without_room_is_the_same_sentence(monkeypatch: pytest.MonkeyPatch) -> None:
+    lm = toy_lm(batch_tokens=4096)
+    names = attach(lm, rank=2, alpha=4, seed=0)
+
+    def full(*args: object, **options: object) -> None:
+        raise torch.OutOfMemoryError
+
+    monkeypatch.setattr(torch.Tensor, "backward", full)
+    with pytest.raises(ModelError, match=r"4,096 tokens in training\. Try --batch-tokens 1024"):
+        row_gradients(lm, names, toy_queries(3), sink=lambda name, values: None)

@@ -115,9 +115,7 @@ class Bench:
 
     def lengths(self, rows: Sequence[Example]) -> Int[ndarray, " n"]:
         """How many tokens each row is trained on."""
-        limit = min(self.how.max_length, self.lm.max_length)
-        found = (tokenize_lesson(self.lm.tokenizer, self.wording, row, limit=limit) for row in rows)
-        return np.array([0 if lesson is None else len(lesson) for lesson in found], dtype=np.int64)
+        return self._showing.lengths(rows)
 
     def key(self, trial: Trial) -> str:
         """The name of a cell."""

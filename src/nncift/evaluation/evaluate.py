@@ -116,6 +116,7 @@ def _lined_up(
     metrics = AnswerMetrics(config, tools, folder)
     metrics.refuse_missing()
     bench = tools.bench(folder, test.examples)
+    notes |= _worded(config, bench, [*named.pool, *(row for subject in named.subjects for row in subject.draws[0])])
     controls = make_controls(config, named, folder=folder.path, lengths=bench.lengths, reporter=tools.reporter)
     with folder.atomic("rejected.jsonl") as part:
         write_rejected((*test.rejected, *named.pool.rejected, *named.rejected), part)
@@ -166,7 +167,15 @@ def _halves(
     for name, one in seen.items():
         if _ids(one.pool) != _ids(pool) or (one.targets and _ids(one.targets) != _ids(targets)):
             raise ConfigError(f"the run {name!r} has other pool or target rows; --lds compares runs on the same ones.")
-    return tools.bench(folder, targets), lds.draw_halves(len(pool), config.half_subsets, config.seed), seen
+    bench = tools.bench(folder, targets)
+    _worded(config, bench, pool)
+    return bench, lds.draw_halves(len(pool), config.half_subsets, config.seed), seen
+
+
+def _worded(config: EvaluateConfig, bench: Bench, rows: Sequence[Example]) -> dict[str, str]:
+    """Before anything is trained: whether the model's chat format takes all rows, and what there is to say where not."""
+    told = bench.refuse_unworded(rows) if "lora" in config.routes or config.lds else None
+    return {} if told is None else {"wording": told}
 
 
 def _ids(rows: Sequence[Example]) -> list[tuple[str, str]]:

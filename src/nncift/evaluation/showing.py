@@ -9,7 +9,8 @@ from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
 
-from jaxtyping import Float
+import numpy as np
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.data.demonstrations import Demonstrations, choose_demonstrations, demonstration_text, query_text
@@ -161,6 +162,12 @@ class Showing:
         )
         log.warning("%s", told)
         return told
+
+    def lengths(self, rows: Sequence[Example]) -> Int[ndarray, " n"]:
+        """How many tokens each row is trained on, 0 for one that is not. The model need not be loaded."""
+        tokenizer, limit = self._load_tokenizer(), self.how.max_length
+        lessons = (_scorable(tokenize_lesson(tokenizer, self.wording, row, limit=limit)) for row in rows)
+        return np.array([0 if lesson is None else len(lesson) for lesson in lessons], dtype=np.int64)
 
     @contextmanager
     def shown(

@@ -156,6 +156,9 @@ def arguments() -> argparse.ArgumentParser:
     parser.add_argument("--controls", default="initial,random,full,embedding")
     parser.add_argument("--seeds", type=int, default=3)
     parser.add_argument("--draws", type=int, default=15)
+    parser.add_argument(
+        "--page", default="", help="what the page and the JSON file are called; the setting's name if left out"
+    )
     parser.add_argument("--write", type=Path)
     return parser
 
@@ -163,7 +166,7 @@ def arguments() -> argparse.ArgumentParser:
 def command(parser: argparse.ArgumentParser, asked: argparse.Namespace) -> str:
     """What was asked as a reader types it, with every option that is not the default; folders have names of their own."""
     words = [f"python benchmarks/subsets.py {asked.setting} DATA --folder runs/{asked.setting}"]
-    for name in ("model", "budgets", "only", "controls", "seeds", "draws"):
+    for name in ("model", "budgets", "only", "controls", "seeds", "draws", "page"):
         if (value := getattr(asked, name)) != parser.get_default(name):
             words.append(f"--{name} {shlex.quote(str(value))}")
     return " ".join([*words, "--write docs/results"])

@@ -45,8 +45,10 @@ def write(asked: argparse.Namespace, found: Evaluation, command: str) -> None:
             for cell in draw:
                 cell["loss"] = [None if loss is None else round(loss, 5) for loss in cell["loss"]]
     body = {"records": found.records, "costs": found.costs, "notes": found.notes, "cells": cells}
-    (asked.write / f"{asked.setting}.json").write_text(json.dumps(body) + "\n", encoding="ascii")
-    (asked.write / f"{asked.setting}.md").write_text("\n".join(page(asked, found, command)) + "\n", encoding="utf-8")
+    (asked.write / f"{asked.page or asked.setting}.json").write_text(json.dumps(body) + "\n", encoding="ascii")
+    (asked.write / f"{asked.page or asked.setting}.md").write_text(
+        "\n".join(page(asked, found, command)) + "\n", encoding="utf-8"
+    )
 
 
 def page(asked: argparse.Namespace, found: Evaluation, command: str) -> list[str]:

@@ -151,6 +151,8 @@ def cut_notes(measured: Sequence[Measured], test: int) -> dict[str, str]:
         "lessons_cut": "up to {0:,} rows of a subset are cut to --max-length",
         "lessons_left_out": "up to {0:,} rows of a subset are not trained on: their response has no token",
         "test_cut": "{0:,} of {1:,} test rows are cut to --max-length by lora",
+        "prompts_cut": "{0:,} of {1:,} test rows lose the beginning of their prompt by lora, to leave room for an answer",
+        "answers_cut": "up to {0:,} of {1:,} answers end where the context is full",
         "demonstrations_dropped": "up to {0:,} demonstrations of a subset do not fit into --max-length",
         "test_too_long": "{0:,} of {1:,} test rows have no score by icl: they do not fit into --max-length, or have no token",
     }

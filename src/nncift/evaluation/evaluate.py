@@ -23,7 +23,7 @@ from nncift.evaluation.options import EvaluateConfig, resolved_evaluation
 from nncift.evaluation.payoff import payoff, payoff_sentence
 from nncift.evaluation.shown import shown
 from nncift.evaluation.subjects import Named, Subject, read_subjects
-from nncift.evaluation.summary import summarise
+from nncift.evaluation.summary import higher_is_better, summarise
 from nncift.evaluation.tools import Tools
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, environment
@@ -32,6 +32,7 @@ from nncift.selection import Influences
 log = logging.getLogger(__name__)
 
 RECIPE = "evaluation.yaml"
+_TOLD = 5  # subsets whose costs are put into words
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,9 +133,18 @@ def _compare(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFold
     folder.write_json("cells.json", [comparison.as_json(entry) for entry in measured])
     records = summarise(comparison.scored(config, measured, bench.test, metrics), seed=config.seed)
     costs = payoff(measured, len(named.pool), records)
-    told = [*shown(records), *map(payoff_sentence, costs)]
+    told = [*shown(records), *_costs_told(costs)]
     told.append(f"{len(records):,} results on {len(bench.test):,} test rows in {folder.path / 'results.json'}")
     return Evaluation(records, costs, notes | metrics.notes, told, folder.path)
+
+
+def _costs_told(costs: list[dict[str, Any]]) -> list[str]:
+    """The costs of the subsets that gained most; of many the others stand in `costs.json`."""
+    ranked = sorted(
+        costs, key=lambda cost: (cost["diff_random"] or 0.0) * (-1 if higher_is_better(cost["metric"]) else 1)
+    )
+    lines = [payoff_sentence(cost) for cost in (costs if len(costs) <= _TOLD else ranked[:_TOLD])]
+    return lines if len(costs) <= _TOLD else [*lines, f"What the other {len(costs) - _TOLD:,} cost is in costs.json."]
 
 
 def _datamodels(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFolder) -> Evaluation:

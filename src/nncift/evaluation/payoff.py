@@ -84,6 +84,9 @@ def _verdict(record: dict[str, Any]) -> str:
     if record["verdict"] == "loses to random":
         return "it loses to random, and random rows cost nothing to choose"
     if record["verdict"] != "beats random":
+        ends = record["diff_ci"]
+        if ends is not None and (ends[0] > 0 or ends[1] < 0):
+            return "among this many comparisons that may be chance; compare fewer subsets, or raise --draws"
         return "no gain over random is shown, and random rows cost nothing to choose"
     if record["whole_flops"] is None:
         return "it beats random"

@@ -200,7 +200,7 @@ def page(question: Question, seeds: int, sizes: tuple[int, int], sources: tuple[
             "## What a run costs",
             *costs,
             "",
-            "Counted by hooks; TFLOP is 2 per weight and token forward, 6 with backward, the estimator included. A run",
+            "Counted by hooks; TFLOP is 2 per weight and token forward, 4 with backward through frozen weights. A run",
             "through the estimator needs embeddings that an exact run does not. Loading the model is not in the seconds, and",
             "seconds depend on what else the machine did; calls, tokens and operations do not.",
             "",

@@ -109,7 +109,7 @@ def kept(exact: np.ndarray, predicted: np.ndarray, objective: Any, seed: int) ->
 def replays(exact: np.ndarray, teacher: str, labels: str, question: Question, seeds: int) -> dict[str, list[float]]:
     """R² on pairs without label, and what is kept of the objective, for several draws of the labels."""
     traits = registry.load("influence", teacher)().traits
-    rule = "top-mean" if traits.objective == "top-max" else traits.objective
+    rule = traits.objective
     objective = registry.load("objective", rule)()
     embedder = load_embedder("minilm", device="cpu")
     texts = [[row.text for row in nncift_rows(path)] for path in (question.pool, question.target)]

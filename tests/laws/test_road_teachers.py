@@ -246,16 +246,19 @@ def test_equal_parts_with_the_larger_first() -> None:
     np.testing.assert_array_equal(in_phases(np.array([3.0, 1.0, 2.0, 2.0, 9.0]), 2), [2, 1, 1, 1, 2])
 
 
-def test_tasks_of_the_target_decide_how_a_maximum_is_taken(corpus: Corpus, tmp_path: Path) -> None:
-    """`less` belongs to the maximum over tasks; without tasks that is the mean."""
-    rows = [json.loads(line) for line in corpus.target.read_text().splitlines()]
-    told = tmp_path / "told.jsonl"
-    told.write_text("".join(json.dumps(row | {"task": f"task {k % 2}"}) + "\n" for k, row in enumerate(rows)))
-    options = {"pool": str(corpus.pool), "influence": "less", "model": ("m",), "output": "unused", "budget": "5"}
-    with_tasks = prepare(SelectConfig.of(options | {"target": str(told)}))
-    assert with_tasks.objective is not None and with_tasks.objective.name == "top-max"
-    without = prepare(SelectConfig.of(options | {"target": str(corpus.target)}))
-    assert without.objective is not None and without.objective.name == "top-mean" and "no column" in without.why
+@pytest.mark.parametrize("influence", ["less", "gradsim", "delift"])
+def test_gradients_too_cover_the_target(corpus: Corpus, influence: str) -> None:
+    """By mean influence LESS chose one kind of row, and taught less than random rows; docs/results says how much."""
+    options = {
+        "pool": str(corpus.pool),
+        "target": str(corpus.target),
+        "model": ("m",),
+        "output": "unused",
+        "budget": "5",
+    }
+    setup = prepare(SelectConfig.of(options | {"influence": influence}))
+    assert setup.objective is not None and setup.objective.name == "facility-location"
+    assert setup.why == "coverage of the target"
 
 
 def test_costs_are_whole(teachers: str, corpus: Corpus, model: str, tmp_path: Path) -> None:

@@ -39,7 +39,7 @@ class GradientSimilarity:
     """
 
     traits: ClassVar[Traits] = Traits(
-        name="gradsim", pairwise=True, objective="top-max", needs_model=True, uses_target=True, gradients=True,
+        name="gradsim", pairwise=True, objective="facility-location", needs_model=True, uses_target=True, gradients=True,
         seeded=True, priced="row",
     )  # fmt: skip
 

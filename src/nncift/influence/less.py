@@ -59,8 +59,8 @@ class Less:
     """
 
     traits: ClassVar[Traits] = Traits(
-        name="less", pairwise=True, objective="top-max", needs_model=True, uses_target=True, gradients=True, seeded=True,
-        reads_columns=True, priced="row",
+        name="less", pairwise=True, objective="facility-location", needs_model=True, uses_target=True, gradients=True,
+        seeded=True, reads_columns=True, priced="row",
     )  # fmt: skip
 
     share: float = 0.05

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 from nncift import registry
 from nncift.config import SelectConfig
-from nncift.data.columns import column
-from nncift.data.rows import Pool
 from nncift.errors import ConfigError
 from nncift.influence.base import Influence
 from nncift.objective.base import Objective, Rule
-from nncift.pipeline.inputs import TASK
 
 
-def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: bool) -> tuple[Objective | Rule, str]:
-    """The set function: what the user named, else what the task asks for, else what belongs to the influence; `has_tasks`
-    says whether the rows to be helped are told apart by task.
+def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective | Rule, str]:
+    """The set function: what the user named, else what the task asks for, else what belongs to the influence.
 
     Raises:
         ConfigError: task and files contradict each other, or the influence is pointwise and the objective is not.
     """
     name, why = config.objective, "as asked"
     if name is None:
-        name, why = _objective_of_task(config, influence, has_tasks)
+        name, why = _objective_of_task(config, influence)
     objective = registry.load("objective", name)()
     if not influence.traits.pairwise and not objective.pointwise:
         mend = "Use --objective top-mean, or leave --objective and --task out."
@@ -38,7 +34,7 @@ def choose_objective(config: SelectConfig, influence: Influence, *, has_tasks: b
     return objective, why
 
 
-def _objective_of_task(config: SelectConfig, influence: Influence, has_tasks: bool) -> tuple[str, str]:
+def _objective_of_task(config: SelectConfig, influence: Influence) -> tuple[str, str]:
     task = config.task or ("continual" if config.existing is not None else None)
     if task == "continual":
         if config.existing is None:
@@ -54,13 +50,4 @@ def _objective_of_task(config: SelectConfig, influence: Influence, has_tasks: bo
         return influence.traits.objective, f"`{influence.traits.name}` gives one score per row"
     where = "the pool itself" if config.target is None else "the target"
     rule = influence.traits.objective
-    if rule != "top-max":
-        return rule, f"{'coverage of' if rule == 'facility-location' else 'by'} {where}"
-    if has_tasks:
-        return rule, f"the mean influence on that task of {where} which a row helps most"
-    return "top-mean", f"the mean influence on {where}, which has no column `task`"
-
-
-def has_tasks(rows: Pool) -> bool:
-    """Whether any row has a column `task`."""
-    return any(column(row, TASK) is not None for row in rows)
+    return rule, f"{'coverage of' if rule == 'facility-location' else 'by'} {where}"

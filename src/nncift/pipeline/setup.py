@@ -19,7 +19,7 @@ from nncift.errors import ConfigError
 from nncift.estimator.design import LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of
 from nncift.objective.base import Objective, Rule
-from nncift.pipeline.choosing import choose_objective, has_tasks
+from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
@@ -139,7 +139,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
     existing = None
     objective, why = None, ""
     if choosing is not None:
-        objective, why = choose_objective(choosing, influence, has_tasks=has_tasks(target or pool))
+        objective, why = choose_objective(choosing, influence)
         if objective.needs_existing:
             if choosing.existing is None:
                 raise ConfigError(f"the objective `{objective.name}` needs --existing FILE, the rows already learnt.")

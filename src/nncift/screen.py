@@ -101,5 +101,6 @@ def summary_lines(picked: Selection) -> list[str]:
         )
     seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
     lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")
+    lines.append(f"Whether they teach: nncift evaluate {facts['folder']} --test TEST.jsonl --model MODEL")
     rows = f"{facts['rows']:,} of {facts['of']:,} rows"
     return [*lines, f"{rows} by {facts['objective']} ({facts['why']}): {facts['subset']}"]

@@ -35,7 +35,22 @@ def input_notes(setup: Setup) -> dict[str, str]:
         notes["same-text"] = f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
     if setup.target is not None and not setup.influence.traits.uses_target:
         notes["unused"] = f"`{setup.influence.traits.name}` does not look at a target; --target plays no part"
-    return {kind: text for kind, text in notes.items() if text}
+    return {kind: text for kind, text in (notes | _advice(setup)).items() if text}
+
+
+def _advice(setup: Setup) -> dict[str, str]:
+    """Where what was asked for did worse than another way in every measurement of ours."""
+    traits, advice = setup.influence.traits, {}
+    if setup.objective is not None and setup.objective.name == "top-mean" and traits.pairwise:
+        advice["advice_rule"] = (
+            "the rows of the highest mean influence can be all of one kind: fine-tuning on them taught less than on rows that "
+            "cover the target, more often than not (--objective facility-location)"
+        )
+    if setup.objective is not None and traits.free and not setup.exact:
+        advice["advice_labels"] = (
+            f"every exact value of `{traits.name}` is as good as free, and an estimator only loses: leave --labels out"
+        )
+    return advice
 
 
 def write_rejects(folder: RunFolder, setup: Setup) -> None:

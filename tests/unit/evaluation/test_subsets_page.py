@@ -26,7 +26,7 @@ def pages(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 
 @pytest.fixture
 def asked(tmp_path: Path) -> argparse.Namespace:
-    return argparse.Namespace(setting="task", write=tmp_path / "docs", model="m", seeds=2, draws=6)
+    return argparse.Namespace(page="", setting="task", write=tmp_path / "docs", model="m", seeds=2, draws=6)
 
 
 def evaluated(folder: Path, *, draws: int = 6) -> Evaluation:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import random
+import weakref
 from hashlib import sha256
 
 import numpy as np
@@ -121,6 +123,19 @@ def test_computing_activations_again_changes_nothing(monkeypatch: pytest.MonkeyP
         np.testing.assert_allclose(_scores(lm, rows), kept, atol=1e-5)
     assert lm.meter.ledger.lm_tokens == 2 * tokens
     assert not any(getattr(module, "gradient_checkpointing", False) for module in lm.model.modules())
+
+
+def test_nothing_of_a_training_stays_in_memory() -> None:
+    lm = toy_lm()
+    gc.collect()
+    gc.disable()
+    try:
+        with fine_tuned(lm, toy_queries(), QUICK, seed=0):
+            weights = [weakref.ref(weight) for name, weight in lm.model.named_parameters() if "lora_" in name]
+            assert weights and all(weight() is not None for weight in weights)
+        assert all(weight() is None for weight in weights)
+    finally:
+        gc.enable()
 
 
 def test_progress_and_costs_are_counted() -> None:

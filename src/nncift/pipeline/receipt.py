@@ -44,7 +44,7 @@ def _advice(setup: Setup) -> dict[str, str]:
     if setup.objective is not None and setup.objective.name == "top-mean" and traits.pairwise:
         advice["advice_rule"] = (
             "the rows of the highest mean influence can be all of one kind: fine-tuning on them taught less than on rows that "
-            "cover the target, or no more (--objective facility-location)"
+            "cover the target, or not clearly more (--objective facility-location)"
         )
     if setup.objective is not None and traits.free and not setup.exact:
         advice["advice_labels"] = (

@@ -82,7 +82,7 @@ def plan_evaluation(config: EvaluateConfig, reporter: Reporter | None = None) ->
     """
     with _opened(config, reporter or Silent()) as (tools, named, folder):
         if config.lds:
-            bench, members, _ = _halves(config, tools, named, folder)
+            bench, members, _, _ = _halves(config, tools, named, folder)
             every = lds.trials(named.pool.by_id().examples, members, config.seed)
             return comparison.plan(bench, [trial for of_seed in every for trial in of_seed], answers=False)
         bench, subjects, _, _ = _lined_up(config, tools, named, folder)
@@ -149,28 +149,30 @@ def _costs_told(costs: list[dict[str, Any]]) -> list[str]:
 
 def _datamodels(config: EvaluateConfig, tools: Tools, named: Named, folder: RunFolder) -> Evaluation:
     """The linear datamodeling score of the runs' influences."""
-    bench, members, seen = _halves(config, tools, named, folder)
+    bench, members, seen, notes = _halves(config, tools, named, folder)
     pool = named.pool.by_id().examples
     halves = lds.train_halves(bench, pool, members, seed=config.seed, reporter=tools.reporter)
     found = {name: lds.predictions(one, members, len(bench.test)) for name, one in seen.items()}
     left_out = lds.holding_own(pool, bench.test, members)
     records = lds.score_records(found, halves, left_out=left_out, seed=config.seed)
     told = [*lds.score_sentences(records), f"{len(records):,} scores in {folder.path / 'lds.json'}"]
-    return Evaluation(records, [], named.notes, told, folder.path)
+    return Evaluation(records, [], named.notes | notes, told, folder.path)
 
 
 def _halves(
     config: EvaluateConfig, tools: Tools, named: Named, folder: RunFolder
-) -> tuple[Bench, ndarray, dict[str, Influences]]:
-    """Where halves are measured, which rows each holds, and the influences that have to predict them.
+) -> tuple[Bench, ndarray, dict[str, Influences], dict[str, str]]:
+    """Where halves are measured, which rows each holds, the influences that have to predict them, and what there is to say.
 
     Raises:
         ConfigError: no run folder is named, or the runs have different rows.
     """
     if not named.runs:
         raise ConfigError("--lds judges the influences of run folders, and none is named.")
+    notes = {}
     if config.half_subsets < lds.ENOUGH:
-        log.warning("%d half-subsets are few: at least %d are usual", config.half_subsets, lds.ENOUGH)
+        notes["halves"] = f"{config.half_subsets:,} half-subsets are few: at least {lds.ENOUGH} are usual"
+        log.warning("%s", notes["halves"])
     seen = {name: run.influences() for name, run in named.runs.items()}
     pool = named.pool.by_id().examples
     targets = next((one.targets for one in seen.values() if one.targets), (named.target or named.pool).by_id().examples)
@@ -178,8 +180,8 @@ def _halves(
         if _ids(one.pool) != _ids(pool) or (one.targets and _ids(one.targets) != _ids(targets)):
             raise ConfigError(f"the run {name!r} has other pool or target rows; --lds compares runs on the same ones.")
     bench = tools.bench(folder, targets)
-    _worded(config, bench, pool)
-    return bench, lds.draw_halves(len(pool), config.half_subsets, config.seed), seen
+    notes |= _worded(config, bench, pool)
+    return bench, lds.draw_halves(len(pool), config.half_subsets, config.seed), seen, notes
 
 
 def _worded(config: EvaluateConfig, bench: Bench, rows: Sequence[Example]) -> dict[str, str]:

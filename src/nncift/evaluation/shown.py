@@ -49,7 +49,7 @@ def signed(diff: float, ends: Sequence[float] | None, metric: str) -> str:
 
 
 def _table(group: Sequence[Record], metric: str) -> list[str]:
-    """Everything but random rows of as much text, which are there for one subset each."""
+    """Everything but random rows of as many tokens, which are there for one subset each."""
     compared = any(record["diff_random"] is not None for record in group)
     heads = ("mean", "minus random [95 %]", "p", "") if compared else ("mean [95 %]",)
     rows = []
@@ -61,7 +61,7 @@ def _table(group: Sequence[Record], metric: str) -> list[str]:
 
 
 def _texts(group: Sequence[Record], metric: str) -> list[str]:
-    """The user's subsets beside random rows of as much text."""
+    """The user's subsets beside random rows of as many tokens."""
     beside = {(record["matched"], record["size"]): record for record in group if record["matched"] is not None}
     rows = []
     for record in sorted(group, key=lambda record: _rank(record["mean"], metric)):
@@ -72,7 +72,7 @@ def _texts(group: Sequence[Record], metric: str) -> list[str]:
         cells = (_rows(other["rows"]), _mean(other, metric), signed(diff, ends, metric), _p(p))
         rows.append([record["subset"], *cells, _claim(record["verdict_tokens"])])
     heads = ("subset", "rows", "mean", "minus these [95 %]", "p", "")
-    return ["against random rows of as much text as the subset has", *_drawn(heads, rows)] if rows else []
+    return ["against random rows of as many tokens as the subset has", *_drawn(heads, rows)] if rows else []
 
 
 def _drawn(heads: Sequence[str], rows: Sequence[Sequence[str]]) -> list[str]:
@@ -105,7 +105,7 @@ def _behind(group: Sequence[Record]) -> str:
     """How many trainings and scores are behind the means."""
     said: dict[str, list[str]] = {}
     for record in group:
-        name = record["subset"] if record["matched"] is None else "random rows of as much text"
+        name = record["subset"] if record["matched"] is None else "random rows of as many tokens"
         said.setdefault(_trained(record), []).append(name)
     chosen = [record for record in group if record["control"] is None] or group
     usual, _ = Counter(map(_trained, chosen)).most_common(1)[0]

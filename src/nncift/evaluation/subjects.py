@@ -30,7 +30,7 @@ class Subject:
         draws: the rows, one tuple a draw, each sorted by id; more than one where chance has a part.
         cost: what choosing it took: `flops`, `seconds`, `cpu_seconds`, and `reused`, the share of its labels that an earlier
             run had made (their operations are counted all the same); None where that is not known.
-        matched: for random rows of as much text, the subset whose text it is.
+        matched: for random rows of as many tokens, the subset whose tokens are matched.
     """
 
     name: str

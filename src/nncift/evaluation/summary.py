@@ -22,7 +22,7 @@ class Scored:
     Attributes:
         subset: its name, such as `random` or that of a file.
         control: which control it is; None for what the user named.
-        matched: of random rows of as much text, the subset whose text it is.
+        matched: of random rows of as many tokens, the subset whose tokens are matched.
         by: how it was put to use: `icl`, `lora`.
         metric: `loss` (nats per response token), `rouge1`, `bge` (up to 1), `judge` (1 to 5).
         scores: [draws, seeds, items], NaN where one is missing; a chosen subset has one draw.
@@ -46,7 +46,7 @@ class Record(TypedDict):
     """One subset under one metric, ready for JSON: None is what is not known.
 
     `ci`, `diff_ci` and `diff_random_tokens_ci` are [low, high] at 95 %. `diff_random` is the subset minus as many random
-    rows, `diff_random_tokens` minus random rows of as much text, in the metric's unit; the p-values and verdicts of both
+    rows, `diff_random_tokens` minus random rows of as many tokens, in the metric's unit; the p-values and verdicts of both
     are there for the subsets that the user named, not for controls. `rows` were taught, `size` is what it is compared
     at. `cells` are draws × trainings (or answers) of each, `seeds` how many of these differ; `n` is scores asked for,
     `n_scored` those there are.
@@ -92,7 +92,7 @@ def higher_is_better(metric: str) -> bool:
 
 
 def summarise(scored: Sequence[Scored], *, seed: int, replicates: int = 10_000) -> list[Record]:
-    """Means, their intervals, and each subset beside random rows: as many of them, and as much text.
+    """Means, their intervals, and each subset beside random rows: as many of them, and as many tokens.
 
     The p-values are adjusted over all comparisons of the user's subsets in `scored`, so hand over at once all that is
     shown at once. Controls stand beside random with an interval each and make no claim, so that they are not in that

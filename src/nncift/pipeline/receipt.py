@@ -39,7 +39,7 @@ def input_notes(setup: Setup) -> dict[str, str]:
 
 
 def _advice(setup: Setup) -> dict[str, str]:
-    """Where what was asked for did worse than another way in every measurement of ours."""
+    """Where what was asked for did worse than another way in our measurements, or no better (docs/results)."""
     traits, advice = setup.influence.traits, {}
     if setup.objective is not None and setup.objective.name == "top-mean" and traits.pairwise:
         advice["advice_rule"] = (

@@ -72,13 +72,13 @@ def test_random_rows_of_as_much_text_have_a_table_of_their_own() -> None:
     ]
     records = summarise(given, seed=3)
     lines = shown(records)
-    start = lines.index("against random rows of as much text as the subset has")
+    start = lines.index("against random rows of as many tokens as the subset has")
     mine, bad = lines[start + 2 : start + 4]
     assert re.fullmatch(
         r"  mine +36\.5  1\.\d{3}  -0\.\d{3} \[-0\.\d{3}, -0\.\d{3}\] +(0\.\d{3}|<0\.001)  beats random", mine
     ), mine
     assert bad.startswith("  bad") and "  25  " in bad and re.search(r"\d$", bad)
-    assert "2 seeds; 6 draws, 2 seeds each for random, random rows of as much text." in " ".join(lines)
+    assert "2 seeds; 6 draws, 2 seeds each for random, random rows of as many tokens." in " ".join(lines)
     assert not any("text of" in line for line in lines) and max(map(len, lines)) <= WIDTH
     assert "against" not in " ".join(shown(summarise(given[:3], seed=3)))
 

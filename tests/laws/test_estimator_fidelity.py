@@ -16,7 +16,9 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.design import pairs_to_label, parse_labels
 from nncift.estimator.fidelity import AS_KERNEL, Fidelity, dense_fidelity, measure
+from nncift.estimator.features import embedding_features
 from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares
+from nncift.estimator.perceptron import Network
 from nncift.estimator.scoring import TrainingScale, score_group
 from nncift.estimator.training import TrainingConfig
 
@@ -24,6 +26,7 @@ M, N, D = 60, 90, 4
 FAST = TrainingConfig(hidden=24, lr=5e-3, epochs=40, patience=5)
 RNG = np.random.default_rng(7)
 E_TARGET, E_POOL = (RNG.normal(size=(rows, D)).astype(np.float32) for rows in (M, N))
+TARGET, POOL = embedding_features(E_TARGET), embedding_features(E_POOL)
 KERNEL = (np.tanh(E_TARGET @ E_POOL.T) + E_TARGET[:, :1] + 0.3 * RNG.normal(size=(M, N))).astype(np.float32)
 
 
@@ -33,8 +36,8 @@ def labels_of(budget: str, kernel: np.ndarray = KERNEL, seed: int = 0) -> tuple[
     return Labels(i, j, kernel[i, j], kernel.shape), parsed.design(len(kernel))
 
 
-def judge(labels: Labels, *, design: str = "stripes", seed: int = 0, **other: object) -> Fidelity:
-    return measure(labels, E_TARGET, E_POOL, design_kind=design, config=FAST, seed=seed, **other)  # type: ignore[arg-type]
+def judge(labels: Labels, *, design: str = "stripes", seed: int = 0, estimator: object = Network(FAST)) -> Fidelity:
+    return measure(labels, TARGET, POOL, design_kind=design, estimator=estimator, seed=seed)  # type: ignore[arg-type]
 
 
 @dataclass
@@ -45,11 +48,14 @@ class Told:
     train: Labels | None = None
     asked: set[tuple[int, int]] | None = None
 
-    def __call__(self, labels: Labels, e_target: object, e_pool: object, *, config: object, seed: int) -> Told:
+    def fit(self, labels: Labels, target: object, pool: object, *, seed: int) -> Told:
         self.train = labels
         return self
 
-    def predict(self, e_target: object, e_pool: object, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+    def kernel(self, target: object, pool: object) -> Told:
+        return self
+
+    def at(self, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         assert self.train is not None
         self.asked = set(zip(i.tolist(), j.tolist(), strict=True))
         return self.answer(self.train, i, j).astype(np.float32)
@@ -65,7 +71,7 @@ def remember(train: Labels, i: np.ndarray, j: np.ndarray) -> np.ndarray:
 def test_nothing_is_scored_that_was_trained_on(budget: str) -> None:
     labels, design = labels_of(budget)
     memory = Told(remember)
-    found = judge(labels, design=design, fitter=memory)
+    found = judge(labels, design=design, estimator=memory)
     assert memory.train is not None and memory.asked is not None
     trained = set(zip(memory.train.i.tolist(), memory.train.j.tolist(), strict=True))
     assert not trained & memory.asked
@@ -90,8 +96,8 @@ def test_shuffled_labels_cannot_be_predicted() -> None:
 
 def test_a_perfect_and_a_reversed_estimator() -> None:
     labels, _ = labels_of("20%")
-    perfect = judge(labels, fitter=Told(lambda train, i, j: KERNEL[i, j]))
-    reverse = judge(labels, fitter=Told(lambda train, i, j: -KERNEL[i, j]))
+    perfect = judge(labels, estimator=Told(lambda train, i, j: KERNEL[i, j]))
+    reverse = judge(labels, estimator=Told(lambda train, i, j: -KERNEL[i, j]))
     assert perfect.verdict == "beats" and reverse.verdict == "worse"
     for group in perfect.groups.values():
         measures = group.measures
@@ -108,7 +114,8 @@ def test_the_network_learns_the_distance_of_two_numbers() -> None:
     kernel = np.abs(e_target - e_pool.T)
     labels, design = labels_of("60%", kernel)
     config = TrainingConfig(hidden=24, lr=5e-3, epochs=80, tolerance=0)
-    found = measure(labels, e_target, e_pool, design_kind=design, config=config, seed=0)  # type: ignore[arg-type]
+    rows = embedding_features(e_target), embedding_features(e_pool)
+    found = measure(labels, *rows, design_kind=design, estimator=Network(config), seed=0)  # type: ignore[arg-type]
     value = found.groups["all"].measures["r2"].value
     assert value is not None and value > 0.95
     assert found.verdict == "beats"
@@ -146,11 +153,11 @@ def test_the_headline_weighs_the_groups_as_the_kernel_does() -> None:
     def wrong_on_new_targets(train: Labels, i: np.ndarray, j: np.ndarray) -> np.ndarray:
         return KERNEL[i, j] + ~np.isin(i, train.i)
 
-    found = judge(labels, design=design, fitter=Told(wrong_on_new_targets))
+    found = judge(labels, design=design, estimator=Told(wrong_on_new_targets))
     # Two thirds of the pairs without label have a target without label; of the held-out labels it is about a third.
     assert found.groups[AS_KERNEL].measures["mse"].value == pytest.approx(2 / 3, abs=1e-5)
     assert found.groups["all"].measures["mse"].value == pytest.approx(0.37, abs=0.05)
-    stripes = judge(labels_of("30%")[0], fitter=Told(wrong_on_new_targets))
+    stripes = judge(labels_of("30%")[0], estimator=Told(wrong_on_new_targets))
     assert stripes.groups[AS_KERNEL].measures["mse"].value == 0
 
 
@@ -211,9 +218,8 @@ def test_means_of_candidates_are_measured_where_all_meet_the_same_targets() -> N
     kernel = np.random.default_rng(0).normal(size=(m, n)).astype(np.float32) + np.linspace(0, 3, n, dtype=np.float32)
     labels, design = labels_of("all", kernel)
     truth = Told(lambda train, i, j: kernel[i, j])
-    found = measure(
-        labels, np.zeros((m, 1)), np.zeros((n, 1)), design_kind=design, config=FAST, seed=0, fitter=truth  # type: ignore[arg-type]
-    )  # fmt: skip
+    rows = embedding_features(np.zeros((m, 1))), embedding_features(np.zeros((n, 1)))
+    found = measure(labels, *rows, design_kind=design, estimator=truth, seed=0)  # type: ignore[arg-type]
     for words in ("target unseen, candidate seen", "target seen, candidate unseen"):
         measures = found.groups[words].measures
         assert measures["candidate_spearman"].value == pytest.approx(1)
@@ -253,7 +259,7 @@ def test_a_pointwise_influence_is_judged_on_hidden_candidates() -> None:
     scores = (E_POOL[:, 0] ** 2)[None]
     labels, _ = labels_of("all", scores)
     config = TrainingConfig(hidden=24, lr=5e-3, epochs=300, patience=60)
-    found = measure(labels, None, E_POOL, design_kind="pointwise", config=config, seed=0)
+    found = measure(labels, None, POOL, design_kind="pointwise", estimator=Network(config), seed=0)
     assert found.held_out == 18 and list(found.groups) == ["all"]
     assert set(found.groups["all"].measures) == {"mse", "mse_unit", "r2", "spearman", "top_overlap"}
     assert "row + column means" not in found.groups["all"].measures["r2"].baselines

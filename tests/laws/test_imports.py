@@ -16,7 +16,7 @@ FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "ca
 """The ground floor, whose files may use one another."""
 
 ORDER = (
-    *("data", "lm", "tuning", "embed", "influence", "estimator", "kernel", "objective"),
+    *("data", "lm", "tuning", "embed", "influence", "kernel", "estimator", "objective"),
     *(
         "selection",
         "run",

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal, Protocol
+from typing import Literal
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator import agreement
+from nncift.estimator.base import Estimator
 from nncift.estimator.baselines import baselines
 from nncift.estimator.design import DesignKind
+from nncift.estimator.features import Features
 from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares
 from nncift.estimator.scoring import (
     FEWEST,
@@ -27,7 +29,6 @@ from nncift.estimator.scoring import (
     score_group,
     unmeasurable,
 )
-from nncift.estimator.training import TrainingConfig, fit
 from nncift.seeds import generator
 
 logger = logging.getLogger(__name__)
@@ -35,36 +36,6 @@ logger = logging.getLogger(__name__)
 AS_KERNEL = "as in the kernel"
 _COMMON = 0.01  # a kind of pair that is rarer in the kernel changes no headline
 Verdict = Literal["beats", "within chance", "worse", "unknown"]
-
-
-class Predictor(Protocol):
-    """What a fitted estimator must do to be judged."""
-
-    def predict(
-        self,
-        e_target: Float[ndarray, "m d"] | None,
-        e_pool: Float[ndarray, "n d"],
-        i: Int[ndarray, "L"],
-        j: Int[ndarray, "L"],
-    ) -> Float[ndarray, "L"]:
-        """Predicted influences of the pairs (i, j)."""
-        ...
-
-
-class Fitter(Protocol):
-    """What trains the estimator that is judged."""
-
-    def __call__(
-        self,
-        labels: Labels,
-        e_target: Float[ndarray, "m d"] | None,
-        e_pool: Float[ndarray, "n d"],
-        *,
-        config: TrainingConfig,
-        seed: int,
-    ) -> Predictor:
-        """An estimator fitted to these labels and no others."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +98,12 @@ class Fidelity:
 
 def measure(
     labels: Labels,
-    e_target: Float[ndarray, "m d"] | None,
-    e_pool: Float[ndarray, "n d"],
+    target: Features | None,
+    pool: Features,
     *,
     design_kind: DesignKind,
-    config: TrainingConfig,
+    estimator: Estimator,
     seed: int,
-    fitter: Fitter = fit,
 ) -> Fidelity:
     """Hides some of the labels, fits an estimator to the others, and scores it on the hidden ones alone.
 
@@ -143,25 +113,24 @@ def measure(
 
     Arguments:
         labels: exact influences.
-        e_target: float [m, d] embeddings of the target; None for a pointwise influence.
-        e_pool: float [n, d] embeddings of the pool.
+        target: features of all targets; None for a pointwise influence.
+        pool: features of all candidates.
         design_kind: how the labels were drawn, for the record.
-        config: how to train.
-        seed: draws the split, the network and the bootstrap.
-        fitter: what trains; another one than the network for comparisons.
+        estimator: what is judged.
+        seed: of the split, the estimator and the bootstrap.
 
     *Cost*: no language-model call; one training, and 200 bootstrap replicates (a second per 10,000 held-out labels).
     *Reference*: NN-CIFT, arXiv 2502.09969, section 5 (quadrants and mean squared error; the other figures are ours).
     """
-    pointwise = e_target is None
+    pointwise = target is None
     held = hold_out(labels, pointwise=pointwise, seed=seed)
     train, test = labels.take(~held), labels.take(held)
     if len(test) < FEWEST or len(train) < FEWEST:
         logger.warning("%d labels are too few to measure the estimator", len(labels))
         nothing = unmeasurable("all", len(test), pointwise=pointwise)
         return Fidelity(design_kind, len(train), len(test), {"all": nothing}, None, "unknown")
-    estimator = fitter(train, e_target, e_pool, config=config, seed=seed)
-    predicted = estimator.predict(e_target, e_pool, test.i, test.j)
+    fitted = estimator.fit(train, target, pool, seed=seed)
+    predicted = fitted.kernel(target, pool).at(test.i, test.j)
     rng = generator(seed, "fidelity/bootstrap")
     others = baselines(train, test, rng)
     masks = {"all": np.ones(len(test), dtype=bool)}

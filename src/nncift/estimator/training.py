@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -18,6 +17,7 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError, ModelError
 from nncift.estimator.fitted import FittedEstimator
 from nncift.estimator.network import InfluenceNetwork, Network, PointwiseNetwork
+from nncift.estimator.threads import one_thread
 from nncift.seeds import derive
 
 logger = logging.getLogger(__name__)
@@ -127,7 +127,6 @@ def fit(
     config: TrainingConfig,
     seed: int,
     refit: bool = True,
-    embedder: str | None = None,
 ) -> FittedEstimator:
     """Fits the network to exact influences.
 
@@ -142,7 +141,6 @@ def fit(
         config: how to train.
         seed: draws initial weights, validation split and shuffles; the global random state is neither read nor changed.
         refit: train again on all labels.
-        embedder: fingerprint of what made the embeddings, kept with the weights.
 
     Raises:
         ConfigError: labels and embeddings are not of the same rows, or there are fewer than two labels.
@@ -155,7 +153,7 @@ def fit(
     _check_rows(labels, e_target, e_pool)
     task = _task(labels, e_target, e_pool)
     train, validation = _split(labels, config.validation, seed)
-    with _one_thread():
+    with one_thread():
         scale, offset = _scale(labels.y[train.numpy()])
         network, epochs, stopped = _train(
             _standardised(task, scale, offset), train, validation, config=config, seed=seed
@@ -168,7 +166,6 @@ def fit(
         network=network.requires_grad_(False),
         scale=scale,
         offset=offset,
-        embedder=embedder,
         epochs=epochs,
         stopped=stopped,
         labels=len(labels) if refit else len(train),
@@ -296,14 +293,3 @@ def _check_rows(labels: Labels, e_target: ndarray | None, e_pool: ndarray) -> No
         )
     if len(labels) < 2:
         raise ConfigError(f"{len(labels)} label cannot teach an estimator. Label more pairs (`labels`).")
-
-
-@contextmanager
-def _one_thread() -> Iterator[None]:
-    """Runs a block on one thread: batches are too small for more, and so the sums are the same on every machine."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(threads)

@@ -1,0 +1,191 @@
+"""The Gaussian process over pairs: effects of targets and of candidates, and what alike rows do for alike rows."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from jaxtyping import Float
+from numpy import ndarray
+from torch import Tensor
+
+from nncift.data.labels import Labels
+from nncift.estimator.base import refuse_other_rows
+from nncift.estimator.covariance import Coordinates
+from nncift.estimator.evidence import Weights, choose_weights
+from nncift.estimator.features import Features
+from nncift.estimator.lens import Lens
+from nncift.estimator.posterior import DENSE, Parts, System
+from nncift.estimator.threads import one_thread
+from nncift.kernel.lowrank import LowRankKernel
+from nncift.seeds import generator
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianProcess:
+    """Predicts influences by a Gaussian process over pairs, kept in factors.
+
+    Use it as the default, for pairwise and for pointwise influences: it holds row and column means as a special case, and
+    learns from the labels themselves how much of them are effects of a target, of a candidate, and of what the two are
+    like. A pair is as alike to another as its target and its candidate are:
+
+        cov = row(i, i') + target(i, i') · candidate(j, j') + noise
+
+    each a sum over blocks of features of radial functions, and a part of the row's own (`evidence.Weights`).
+
+    *Cost*: 2 s of one core to choose some twenty weights, and one linear system over the L labels: L³ / 3 up to 4,000 of
+    them, then O(512 L) per step of conjugate gradients. No language-model call but for the features.
+    *Reference*: Bonilla et al. (2007), Multi-task Gaussian Process Prediction; Rasmussen and Williams (2006), Gaussian
+    Processes for Machine Learning, chapters 5 and 8.
+    """
+
+    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedGaussian:
+        """Fits it to labels; without a target the influence is pointwise."""
+        refuse_other_rows(labels, target, pool)
+        y = labels.y.astype(np.float64)
+        offset, scale = float(y.mean()), float(y.std())
+        helped = _nobody(pool) if target is None else target
+        rows, i = np.unique(labels.i, return_inverse=True)
+        columns, j = np.unique(labels.j, return_inverse=True)
+        labelled, used = helped.take(rows), pool.take(columns)
+        with one_thread():
+            coordinates = Coordinates.of([pool] if target is None else [target, pool])
+            of_rows, of_columns = coordinates.apply(labelled), coordinates.apply(used)
+            standard = torch.from_numpy((y - offset) / (scale or 1.0))
+            weights = Weights.start(len(of_columns))
+            if scale > 0:
+                rng = generator(seed, "estimator/evidence")
+                weights = choose_weights(i, j, standard, of_rows, of_columns, rng)
+            lens = Lens.of(weights, of_rows, of_columns, generator(seed, "estimator/landmarks"))
+            system = System(
+                torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
+            )
+            parts = system.parts(system.solve(standard))
+        return FittedGaussian(
+            coordinates, lens, parts, labelled.keys, used.keys, scale, offset, pointwise=target is None, labels=len(y)
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class FittedGaussian:
+    """A fitted Gaussian process.
+
+    Attributes:
+        coordinates: how features are whitened.
+        lens: landmarks and weights.
+        parts: the solution, by labelled row.
+        target_keys, pool_keys: which rows had labels, in the order of `parts`.
+        scale, offset: standard deviation and mean of the labels.
+        pointwise: whether it scores pool rows alone.
+        labels: how many it was fitted to.
+    """
+
+    kind: ClassVar[str] = "gaussian-process"
+
+    coordinates: Coordinates
+    lens: Lens
+    parts: Parts
+    target_keys: tuple[str, ...]
+    pool_keys: tuple[str, ...]
+    scale: float
+    offset: float
+    pointwise: bool
+    labels: int
+
+    @property
+    def weights(self) -> int:
+        """How many numbers the labels have shaped: the solution, summed up by row."""
+        return sum(getattr(self.parts, name).numel() for name in Parts.__slots__)
+
+    @property
+    def flops(self) -> int:
+        """Estimated operations: thirty Cholesky factors and their derivatives for the weights, then the system."""
+        some, width = min(self.labels, 1000), self.parts.core.numel() ** 0.5
+        solving = self.labels**3 / 3 if self.labels <= DENSE else 100 * 8 * self.labels * width
+        return int(30 * 3 * some**3 / 3 + solving)
+
+    def summary(self) -> str:
+        """How it was fitted."""
+        return f"a Gaussian process over {self.labels:,} labels"
+
+    def kernel(self, target: Features | None, pool: Features) -> LowRankKernel:
+        """Predicted influences of any rows; rows whose keys had labels keep what was learnt of themselves."""
+        weights, parts = self.lens.weights, self.parts
+        helped = _nobody(pool) if self.pointwise or target is None else target
+        with one_thread():
+            row, near = self.lens.rows(self.coordinates.apply(helped))
+            columns = self.lens.columns(self.coordinates.apply(pool))
+            known, labelled = _found(helped.keys, self.target_keys)
+            through = near @ parts.core
+            through[known] += weights.variance("target_own") * parts.by_target[labelled]
+            shared = row @ parts.row_core
+            shared[known] += weights.variance("row_own") * parts.sums[labelled]
+            known, labelled = _found(pool.keys, self.pool_keys)
+            own = torch.zeros(len(pool), near.shape[1], dtype=near.dtype)
+            own[known] = weights.variance("candidate_own") * parts.by_candidate[labelled]
+        return LowRankKernel(
+            row=(self.scale * shared).numpy(),
+            column=np.zeros(len(pool)),
+            target=_factors(self.scale * torch.cat([through, near], dim=1)),
+            pool=_factors(torch.cat([columns, own], dim=1)),
+            offset=self.offset,
+        )
+
+    def record(self) -> dict[str, Any]:
+        """What is kept beside the tensors, as plain values for JSON."""
+        return {
+            "pointwise": self.pointwise,
+            "scale": self.scale,
+            "offset": self.offset,
+            "labels": self.labels,
+            "blocks": list(self.coordinates.whitening),
+            "target_keys": list(self.target_keys),
+            "pool_keys": list(self.pool_keys),
+        }
+
+    def tensors(self) -> dict[str, Tensor]:
+        """All numbers, by name; float64 but for the whitening."""
+        found = {f"weights.{name}": value for name, value in self.lens.weights.log.items()}
+        found |= {f"parts.{name}": getattr(self.parts, name) for name in Parts.__slots__}
+        for k, name in enumerate(self.coordinates.whitening):
+            found |= {f"{name}.target": self.lens.target[k], f"{name}.pool": self.lens.pool[k]}
+        return {name: tensor.contiguous() for name, tensor in found.items()} | self.coordinates.tensors()
+
+    @classmethod
+    def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> FittedGaussian:
+        """From what `record` and `tensors` gave."""
+        blocks: list[str] = record["blocks"]
+        weights = Weights(
+            {name.removeprefix("weights."): tensors[name] for name in tensors if name.startswith("weights.")}
+        )
+        lens = Lens(weights, *([tensors[f"{name}.{side}"] for name in blocks] for side in ("target", "pool")))
+        parts = Parts(**{name: tensors[f"parts.{name}"] for name in Parts.__slots__})
+        kept = {name: record[name] for name in ("scale", "offset", "pointwise", "labels")}
+        return cls(
+            Coordinates.restored(blocks, tensors),
+            lens,
+            parts,
+            tuple(record["target_keys"]),
+            tuple(record["pool_keys"]),
+            **kept,
+        )
+
+
+def _nobody(pool: Features) -> Features:
+    """The one target of a pointwise influence: a row of zeros."""
+    return Features({name: np.zeros((1, width), dtype=np.float32) for name, width in pool.widths.items()}, ("",))
+
+
+def _found(keys: Sequence[str], labelled: Sequence[str]) -> tuple[Tensor, Tensor]:
+    """Positions of the rows that had labels, and where their labels are summed up."""
+    place = {key: k for k, key in enumerate(labelled)}
+    pairs = [(at, place[key]) for at, key in enumerate(keys) if key in place]
+    at = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
+    return at[:, 0], at[:, 1]
+
+
+def _factors(values: Tensor) -> Float[ndarray, "rows r"]:
+    return np.ascontiguousarray(values.numpy().astype(np.float32))

@@ -1,0 +1,158 @@
+"""What the labels say: the solution of the Gaussian process on all of them, in factors.
+
+Row and candidate covariances are taken through landmarks, φ(x) = k(x, Z) L⁻ᵀ with k(Z, Z) = L Lᵀ. While there are no more
+labelled rows than landmarks this is exact; beyond, it is the subset-of-regressors approximation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from nncift.errors import ModelError
+from nncift.estimator.evidence import Weights
+
+DENSE = 4000
+"""Labels up to which the system is solved by Cholesky (L³ / 3); beyond, by conjugate gradients."""
+
+_TOLERANCE = 1e-4  # of the residual, relative: labels are noisier than that
+_MOST_STEPS = 500
+_CHUNK = 1 << 22  # numbers gathered at once
+
+
+@dataclass(frozen=True, slots=True)
+class System:
+    """The covariance of the labels, in factors.
+
+    Attributes:
+        i, j: positions of the labelled pairs.
+        row: φ of the part that all candidates share, [m, r].
+        target: φ of the targets' dealings with candidates, the constant part included, [m, r + 1].
+        candidate: φ of the candidates, [n, s].
+        weights: of the parts.
+    """
+
+    i: Int[Tensor, " L"]
+    j: Int[Tensor, " L"]
+    row: Float[Tensor, "m r"]
+    target: Float[Tensor, "m t"]
+    candidate: Float[Tensor, "n s"]
+    weights: Weights
+
+    def times(self, vector: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+        """The covariance times a vector, without the covariance.
+
+        *Cost*: O(L (s + t) + (m + n) s t).
+        """
+        parts = self.parts(vector)
+        own_target, own_candidate = self.weights.variance("target_own"), self.weights.variance("candidate_own")
+        row = self.row @ parts.row_core + self.weights.variance("row_own") * parts.sums
+        found = row[self.i] + (own_target * own_candidate + self.weights.noise) * vector
+        through = self.target @ parts.core + own_target * parts.by_target
+        found += self._dots(through, self.i, self.candidate, self.j)
+        return found + self._dots(self.target, self.i, own_candidate * parts.by_candidate, self.j)
+
+    def parts(self, vector: Float[Tensor, " L"]) -> Parts:
+        """What a vector over the labels is worth to each row: with the solution, the predictions' factors."""
+        m, n = len(self.target), len(self.candidate)
+        sums = torch.zeros(m, dtype=vector.dtype).index_add_(0, self.i, vector)
+        by_target = self._spread(vector, self.i, self.candidate, self.j, m)
+        by_candidate = self._spread(vector, self.j, self.target, self.i, n)
+        return Parts(sums, self.row.T @ sums, self.target.T @ by_target, by_target, by_candidate)
+
+    def dense(self) -> Float[Tensor, "L L"]:
+        """The covariance."""
+        own = {name: self.weights.variance(f"{name}_own") for name in ("row", "target", "candidate")}
+        same_target, same_candidate = self.i[:, None] == self.i[None], self.j[:, None] == self.j[None]
+        row, target, candidate = self.row[self.i], self.target[self.i], self.candidate[self.j]
+        helped = target @ target.T + own["target"] * same_target
+        helper = candidate @ candidate.T + own["candidate"] * same_candidate
+        found = row @ row.T + own["row"] * same_target + helped * helper
+        found.diagonal().add_(self.weights.noise)
+        return found
+
+    def solve(self, y: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+        """The vector that the covariance turns into `y`.
+
+        Raises:
+            ModelError: conjugate gradients do not converge.
+        """
+        if len(y) <= DENSE:
+            return torch.cholesky_solve(y[:, None], torch.linalg.cholesky(self.dense()))[:, 0]
+        return _conjugate_gradients(self.times, y, self._diagonal())
+
+    def _diagonal(self) -> Float[Tensor, " L"]:
+        own = {name: self.weights.variance(f"{name}_own") for name in ("row", "target", "candidate")}
+        row = self.row.square().sum(1) + own["row"]
+        helped, helper = self.target.square().sum(1) + own["target"], self.candidate.square().sum(1) + own["candidate"]
+        return row[self.i] + helped[self.i] * helper[self.j] + self.weights.noise
+
+    def _spread(
+        self,
+        vector: Float[Tensor, " L"],
+        to: Int[Tensor, " L"],
+        factors: Float[Tensor, "a s"],
+        at: Int[Tensor, " L"],
+        size: int,
+    ) -> Float[Tensor, "b s"]:
+        """Sum over the labels of vector · factors, into the rows that the labels are of."""
+        found = torch.zeros(size, factors.shape[1], dtype=factors.dtype)
+        step = max(1, _CHUNK // max(1, factors.shape[1]))
+        for start in range(0, len(vector), step):
+            part = slice(start, start + step)
+            found.index_add_(0, to[part], vector[part, None] * factors[at[part]])
+        return found
+
+    def _dots(
+        self, left: Float[Tensor, "a s"], i: Int[Tensor, " L"], right: Float[Tensor, "b s"], j: Int[Tensor, " L"]
+    ) -> Float[Tensor, " L"]:
+        """Inner products of the labelled pairs."""
+        step = max(1, _CHUNK // max(1, left.shape[1]))
+        parts = [slice(start, start + step) for start in range(0, len(i), step)]
+        return torch.cat([(left[i[part]] * right[j[part]]).sum(1) for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """A vector over the labels, summed up by row.
+
+    Attributes:
+        sums: [m], over the labels of each target.
+        row_core: [r], the same against what all candidates share of a target.
+        core: [t, s], between the features of targets and of candidates.
+        by_target: [m, s], over the labels of each target against the candidates' features.
+        by_candidate: [n, t], over the labels of each candidate against the targets' features.
+    """
+
+    sums: Float[Tensor, " m"]
+    row_core: Float[Tensor, " r"]
+    core: Float[Tensor, "t s"]
+    by_target: Float[Tensor, "m s"]
+    by_candidate: Float[Tensor, "n t"]
+
+
+def _conjugate_gradients(
+    times: Callable[[Tensor], Tensor], y: Float[Tensor, " L"], diagonal: Float[Tensor, " L"]
+) -> Float[Tensor, " L"]:
+    """Conjugate gradients, preconditioned by the diagonal."""
+    solution = torch.zeros_like(y)
+    residual, enough = y.clone(), _TOLERANCE * float(y.norm())
+    scaled = residual / diagonal
+    direction, size = scaled.clone(), residual @ scaled
+    for _ in range(_MOST_STEPS):
+        if float(residual.norm()) <= enough:
+            return solution
+        turned = times(direction)
+        step = size / (direction @ turned)
+        solution += step * direction
+        residual -= step * turned
+        scaled = residual / diagonal
+        before, size = size, residual @ scaled
+        direction = scaled + (size / before) * direction
+    raise ModelError(
+        f"the estimator could not be fitted to {len(y):,} labels in {_MOST_STEPS} steps. Use --estimator network."
+    )

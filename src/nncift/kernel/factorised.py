@@ -9,15 +9,15 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.kernel.base import checked_pairs
 from nncift.kernel.compiled import compiled, over_blocks
+from nncift.kernel.sums import FrozenSide
+from nncift.kernel.tiles import GROUP, four, groups, padded, tiles
 
-_GROUP = 4  # candidates that share one walk over a tile, and hidden units taken together
-_LANES = 64  # tiles are whole multiples of four of the widest registers, so that no entry goes through a scalar tail
-_TILE = 512  # target columns per tile: at h = 100 the tile takes 200 KB and stays in the second-level cache
 _ZERO = np.float32(0.0)
 
 
@@ -39,7 +39,7 @@ class FactorisedKernel:
     Raises:
         ConfigError: an array is not float32 or the widths h differ.
 
-    *Cost*: fill takes 4 n m bytes and n m h fused multiply-adds; no language-model call.
+    *Cost*: fill takes 4 n m bytes and n m h fused multiply-adds, the means O((m + n) h log m); no language-model call.
     *Reference*: the InfluenceNetwork of NN-CIFT, arXiv 2502.09969, section 4; the factorisation is exact.
     """
 
@@ -66,6 +66,11 @@ class FactorisedKernel:
         """(m, n): targets, candidates."""
         return len(self.target), len(self.pool)
 
+    @property
+    def flops(self) -> int:
+        """Of `fill`: an addition, a comparison, a product and an addition per unit and pair."""
+        return len(self.target) * len(self.pool) * (4 * len(self.weights) + 2)
+
     def fill(self, threads: int = 0) -> Float32[ndarray, "n m"]:
         """The whole kernel, candidate-major: `values[j, i] = K[i, j]`, C-contiguous.
 
@@ -73,49 +78,59 @@ class FactorisedKernel:
         same bits for any number of threads (0 means all cores) and any sub-block.
         """
         m, n = self.shape
-        pool = _padded(self.pool, -(-n // _GROUP) * _GROUP)
-        tiles = _tiles(self.target)
-        weights = _padded(self.weights[None, :], 1)[0]
+        pool, tiled = groups(self.pool), tiles(self.target)
+        weights = padded(self.weights[None, :], 1)[0]
         values = np.empty((n, m), dtype=np.float32)
-        scale, offset = np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
+        scale, offset = self._affine()
 
         def task(start: int, stop: int) -> None:
-            _fill(pool, tiles, weights, scale, offset, values, start, stop)
+            _fill(pool, tiled, weights, scale, offset, values, start, stop)
 
-        over_blocks(task, n, threads=threads, multiple=_GROUP)
+        over_blocks(task, n, threads=threads, multiple=GROUP)
         return values
 
     def block(self, rows: ndarray | slice, columns: ndarray | slice) -> Float32[ndarray, "a b"]:
         """The entries of some candidates (`rows`) on some targets (`columns`), with the same bits as in `fill`."""
         return replace(self, pool=self.pool[rows], target=self.target[columns]).fill(threads=1)
 
+    def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:
+        """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
+        i, j = checked_pairs(i, j, self.shape)
+        values = np.empty(len(i), dtype=np.float32)
+        _at(self.pool, self.target, self.weights, *self._affine(), i, j, values)
+        return values
 
-def _padded(array: Float32[ndarray, "rows h"], rows: int) -> Float32[ndarray, "rows_padded h_padded"]:
-    """The array with zero rows and zero hidden units added: a unit of weight zero adds exactly zero."""
-    padded = np.zeros((rows, -(-array.shape[1] // _GROUP) * _GROUP), dtype=np.float32)
-    padded[: array.shape[0], : array.shape[1]] = array
-    return padded
+    def candidate_means(self, threads: int = 0) -> Float64[ndarray, "n"]:
+        """The mean of every candidate over all targets; see `FrozenSide`, of which `frozen_targets` keeps the sorted half."""
+        return self.frozen_targets(threads).means(self.pool, threads=threads)
 
+    def target_means(self, threads: int = 0) -> Float64[ndarray, "m"]:
+        """The mean of every target over all candidates; see `FrozenSide`."""
+        return self._frozen(self.pool, threads).means(self.target, threads=threads)
 
-def _tiles(target: Float32[ndarray, "m h"]) -> Float32[ndarray, "tiles h_padded width"]:
-    """The projected targets cut into tiles of equal width, each stored unit by unit so that targets are contiguous."""
-    count = max(1, -(-len(target) // _TILE))
-    width = max(1, -(-len(target) // (count * _LANES))) * _LANES
-    padded = _padded(target, count * width)
-    return np.ascontiguousarray(padded.reshape(count, width, -1).transpose(0, 2, 1))
+    def frozen_targets(self, threads: int = 0) -> FrozenSide:
+        """What is needed of the targets to give any candidate its mean, also one that is not in this kernel."""
+        return self._frozen(self.target, threads)
+
+    def _frozen(self, rows: Float32[ndarray, "q h"], threads: int) -> FrozenSide:
+        constants = {"bias": self.bias, "scale": self.scale, "offset": self.offset}
+        return FrozenSide.of(rows, self.weights, **constants, threads=threads)
+
+    def _affine(self) -> tuple[np.float32, np.float32]:
+        return np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
 
 
 @compiled
 def _fill(pool, tiles, weights, scale, offset, values, start, stop):
     """Fills rows `start` to `stop` of `values`; one tile of targets stays in the cache while all candidates pass by."""
     width = tiles.shape[2]
-    sums = np.empty((_GROUP, width), dtype=np.float32)
+    sums = np.empty((GROUP, width), dtype=np.float32)
     for tile in range(tiles.shape[0]):
         first = tile * width
         columns = min(width, values.shape[1] - first)
-        for j in range(start, stop, _GROUP):
+        for j in range(start, stop, GROUP):
             _score(pool, j, tiles[tile], weights, scale, offset, sums)
-            for c in range(min(_GROUP, stop - j)):
+            for c in range(min(GROUP, stop - j)):
                 for i in range(columns):
                     values[j + c, first + i] = sums[c, i]
 
@@ -125,9 +140,9 @@ def _score(pool, j, tile, weights, scale, offset, sums):
     """Scores four candidates on one tile, four units at a time: one load and store of a sum per four fused steps."""
     sums[:] = _ZERO
     s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
-    for k in range(0, tile.shape[0], _GROUP):
-        w = _four(weights, k)
-        p0, p1, p2, p3 = _four(pool[j], k), _four(pool[j + 1], k), _four(pool[j + 2], k), _four(pool[j + 3], k)
+    for k in range(0, tile.shape[0], GROUP):
+        w = four(weights, k)
+        p0, p1, p2, p3 = four(pool[j], k), four(pool[j + 1], k), four(pool[j + 2], k), four(pool[j + 3], k)
         t0, t1, t2, t3 = tile[k], tile[k + 1], tile[k + 2], tile[k + 3]
         for i in range(tile.shape[1]):
             t = (t0[i], t1[i], t2[i], t3[i])
@@ -135,14 +150,19 @@ def _score(pool, j, tile, weights, scale, offset, sums):
             s1[i] = _add(s1[i], w, p1, t)
             s2[i] = _add(s2[i], w, p2, t)
             s3[i] = _add(s3[i], w, p3, t)
-    for c in range(_GROUP):
+    for c in range(GROUP):
         for i in range(tile.shape[1]):
             sums[c, i] = offset + scale * sums[c, i]
 
 
 @compiled
-def _four(row, k):
-    return row[k], row[k + 1], row[k + 2], row[k + 3]
+def _at(pool, target, weights, scale, offset, i, j, values):
+    for pair in range(len(values)):
+        p, t = pool[j[pair]], target[i[pair]]
+        total = _ZERO
+        for k in range(len(weights)):
+            total += weights[k] * _relu(p[k] + t[k])
+        values[pair] = offset + scale * total
 
 
 @compiled

@@ -40,10 +40,10 @@ def test_an_error_in_a_block_is_raised() -> None:
 def test_compiles_where_no_folder_can_be_written(monkeypatch: pytest.MonkeyPatch) -> None:
     real = numba.njit
 
-    def without_folder(*, cache: bool = False, **options: Any) -> Any:
+    def without_folder(*function: Any, cache: bool = False, **options: Any) -> Any:
         if cache:
             raise RuntimeError("cannot cache function: no locator available")
-        return real(**options)
+        return real(*function, **options)  # numba itself decorates without options where this compiles before all else
 
     monkeypatch.setattr(numba, "njit", without_folder)
     assert compiled(_double)(21) == 42

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from nncift.errors import ConfigError
-from nncift.kernel import factorised
+from nncift.kernel import tiles
 from nncift.kernel.factorised import FactorisedKernel
 
 
@@ -69,7 +69,7 @@ def test_threads_and_tiles_do_not_change_a_bit(n: int, m: int, h: int, monkeypat
     for threads in (0, 2, 5):
         assert kernel.fill(threads).tobytes() == alone.tobytes()
     for tile in (1, 64, 100, 4096):
-        monkeypatch.setattr(factorised, "_TILE", tile)
+        monkeypatch.setattr(tiles, "TILE", tile)
         assert kernel.fill(threads=2).tobytes() == alone.tobytes()
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
@@ -13,7 +12,6 @@ from torch import Tensor
 
 from nncift.errors import ConfigError
 from nncift.estimator.network import InfluenceNetwork, Network, PointwiseNetwork
-
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,8 @@ from nncift.data.files import load_pool
 from nncift.data.labels import Labels
 from nncift.embed.choose import load_embedder
 from nncift.estimator.baselines import baselines
-from nncift.estimator.design import pairs_to_label, parse_labels
+from nncift.estimator.budget import parse_labels
+from nncift.estimator.design import pairs_to_label
 from nncift.estimator.fidelity import dense_fidelity
 from nncift.estimator.training import TrainingConfig, fit
 from nncift.kernel.factorised import FactorisedKernel

@@ -99,7 +99,7 @@ def test_stripes_keep_the_targets_equal_over_all_rounds(m: int, n: int, counts: 
 
 @given(st.integers(10, 20), st.integers(1, 4), st.integers(1, 4), st.integers(0, 99))
 def test_stripes_use_candidates_without_a_label_first(m: int, first: int, second: int, seed: int) -> None:
-    (_, j), (_, k), (_, q) = in_rounds("stripes", m, 9, [10 * first, 10 * second, 10 * (9 - first - second)], seed)
+    (_, j), (_, k), (_, q) = in_rounds("stripes", m, 9, [5 * first, 5 * second, 5 * (9 - first - second)], seed)
     assert not set(j) & set(k)
     if first + second < 9:
         assert set(j) | set(k) | set(q) == set(range(9))
@@ -282,9 +282,9 @@ def test_uncertain_candidates_are_drawn_in_proportion() -> None:
     sd, draws = np.array([1.0, 0.0, 2.0, 3.0, 4.0]), 4000
     rng, first, pairs_of_two = np.random.default_rng(0), np.zeros(5), 0
     for _ in range(draws):
-        _, j = adaptive_pairs(10, sd, row_count=np.zeros(12, dtype=int), taken=NONE, rng=rng)
+        _, j = adaptive_pairs(5, sd, row_count=np.zeros(12, dtype=int), taken=NONE, rng=rng)
         first[j[0]] += 1
-        _, j = adaptive_pairs(20, sd, row_count=np.zeros(12, dtype=int), taken=NONE, rng=rng)
+        _, j = adaptive_pairs(10, sd, row_count=np.zeros(12, dtype=int), taken=NONE, rng=rng)
         pairs_of_two += set(j) == {3, 4}
     assert first[1] == 0
     assert np.abs(first / draws - sd / 10).max() < 0.03  # a standard error is 0.008
@@ -329,7 +329,7 @@ def test_batches_deal_the_targets_evenly(m: int, n: int, first: int, second: int
     rng = np.random.default_rng(seed)
     start = pairs_to_label(LabelBudget("count", first), m, n, rng=rng, design="stripes")
     sd = np.where(np.isin(np.arange(n), start[1]), 0.0, 1.0)
-    count = min(second, 10 * int(sd.sum()))
+    count = min(second, 5 * int(sd.sum()))
     if count:
         row_count = np.bincount(start[0], minlength=m)
         batch = adaptive_pairs(count, sd, row_count=row_count, taken=start, rng=rng)

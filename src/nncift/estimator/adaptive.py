@@ -26,7 +26,7 @@ def adaptive_pairs(
     among: Int[ndarray, "c"] | None = None,
     per_candidate: int = PER_CANDIDATE,
 ) -> Pairs:
-    """Draws the next batch of pairs to label, in stripes of ten targets for the candidates that are least certain.
+    """Draws the next batch of pairs to label, in stripes of five targets for the candidates that are least certain.
 
     Candidates are drawn one after the other, with a probability proportional to their standard deviation among those that
     are left; those without any come last, in random order. The targets with the fewest labels are dealt first.

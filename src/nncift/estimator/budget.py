@@ -18,7 +18,10 @@ Price = Literal["pair", "row"]
 """What an exact influence costs: something for every pair, or something for every row and column and nothing for the pairs
 between them."""
 
-PER_CANDIDATE = 10  # labels that share one encoded prefix; fewer waste the prefix, more leave other candidates unseen
+PER_CANDIDATE = 5
+"""Labels of a candidate where not all can have some: they share one encoded prefix, and more would leave other candidates
+unseen (candidate means at 1 % of a real matrix: .68 with five, .62 with ten, .59 with three)."""
+_AUTO_PER_CANDIDATE = 10
 _AUTO_SHARE = 0.05
 _AUTO_ALL = 400  # so few pairs are labelled in a minute, and 5 % of them would teach nothing
 _AUTO_POINTWISE = 64  # a tenth of fewer would not measure anything
@@ -69,7 +72,7 @@ class LabelBudget:
             return min(n, max(_AUTO_POINTWISE, round(_AUTO_SHARE * n)))
         if m * n <= _AUTO_ALL:
             return m * n
-        return min(PER_CANDIDATE * n, max(1, round(_AUTO_SHARE * m * n)))
+        return min(_AUTO_PER_CANDIDATE * n, max(1, round(_AUTO_SHARE * m * n)))
 
     def sides(self, m: int, n: int) -> tuple[int, int]:
         """Targets and candidates of the block that is meant: at least two of either, where there are two."""
@@ -126,7 +129,7 @@ def parse_design(text: str) -> DesignKind:
     """Reads the name of a label design.
 
     Arguments:
-        text: `block` (random candidates times random targets), `stripes` (about ten targets for each candidate that is
+        text: `block` (random candidates times random targets), `stripes` (about five targets for each candidate that is
             used), `spread` (every candidate and every target equally often) or `cross` (some targets with all candidates
             and some candidates with all targets).
 

@@ -35,7 +35,7 @@ def pairs_to_label(
         `block`: every pair of random candidates with random targets (at least two of either). `u=` says the share of either
             axis; any other budget is the block of at least so many pairs with the fewest rows: about as many candidates as
             targets, or all targets where there are fewer. For influences whose rows cost, and the paper's choice.
-        `stripes`: each candidate that is used gets about ten labels (as many as there are targets when those are fewer; more
+        `stripes`: each candidate that is used gets about five labels (as many as there are targets when those are fewer; more
             once every candidate is used), on different targets, and all targets get equally many, give or take one. For
             influences that share work between the pairs of a candidate.
         `spread`: random pairs, of which all candidates and all targets get equally many, give or take one.

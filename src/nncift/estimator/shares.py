@@ -16,7 +16,7 @@ _TRIES = 8  # one draw in a hundred leaves the last ones to meet in pairs that a
 
 
 def stripes(total: int, openings: Openings, rng: np.random.Generator) -> Int[ndarray, "L"]:
-    """About ten labels for each candidate that is used; those with the fewest labels of earlier rounds are used first."""
+    """About five labels for each candidate that is used; those with the fewest labels of earlier rounds are used first."""
     columns, degrees = _stripe_degrees(total, openings, rng)
     dealt = deal(openings, columns, degrees, rng)
     if openings.row_count.any():  # a first draw is left as it was dealt: there is nothing to make up for

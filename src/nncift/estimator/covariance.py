@@ -19,6 +19,8 @@ MOST_DIRECTIONS = 64
 
 _FITTED_ON = 2000  # rows are enough to find a block's directions
 _NUMBERS = "scalars"
+_INSTEAD = {"embedding": "mean_state"}
+"""A block that is left out where the other is there: embeddings add nothing to a language model's states."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +72,8 @@ class Coordinates:
     @classmethod
     def of(cls, sides: Sequence[Features]) -> Coordinates:
         """Fits to the rows of both sides of a kernel."""
-        names = sorted(sides[0].blocks)
+        blocks = sides[0].blocks
+        names = sorted(name for name in blocks if _INSTEAD.get(name) not in blocks)
         every = {name: np.concatenate([side.blocks[name] for side in sides]) for name in names}
         return cls({name: Whitening.of(block, numbers=name == _NUMBERS) for name, block in every.items()})
 
@@ -81,7 +84,8 @@ class Coordinates:
             ConfigError: the rows have other features than those it was fitted to.
         """
         mine = {name: len(white.mean) for name, white in self.whitening.items()}
-        if rows.widths != mine:
+        theirs = {name: rows.widths.get(name) for name in mine}
+        if theirs != mine:
             raise ConfigError(
                 f"the estimator was trained on the features {mine} (name: width), these rows have {rows.widths}. "
                 "Use the same embedder, model and --features, or train the estimator again."

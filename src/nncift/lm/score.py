@@ -52,7 +52,7 @@ def score_responses(
     result: list[Any] = [None] * len(joined)
     for batch in batches(lm, [(prefix, (*query.ids, *query.response)) for prefix, query in joined]):
         scored = [joined[k][1] for k in batch.which]
-        values = _token_log_probs(lm, batch, scored)
+        values = batch_log_probs(lm, batch, scored)
         refuse_nonfinite(lm, values)
         ends = np.cumsum([len(query.response) for query in scored])[:-1]
         for k, part in zip(batch.which, np.split(values, ends), strict=True):
@@ -61,7 +61,8 @@ def score_responses(
     return result
 
 
-def _token_log_probs(lm: LanguageModel, batch: Batch, queries: Sequence[Query]) -> Float[ndarray, " T"]:
+def batch_log_probs(lm: LanguageModel, batch: Batch, queries: Sequence[Query]) -> Float[ndarray, " T"]:
+    """One forward over a batch, whose queries are given row by row: log-probabilities of the tokens that `predicted` names."""
     rows, columns, tokens = predicted(queries, batch.starts)
     tokens = tokens.to(lm.model.device)
     if lm.head is None:

@@ -71,7 +71,9 @@ def _greedy(
     values: Float[ndarray, "m n"], masked: Int[ndarray, "p 2"], budget: int
 ) -> tuple[CoverageProblem, Int[ndarray, " k"]]:
     """Facility location of a matrix, and its greedy choice as `select` makes it."""
-    kernels = Kernels(np.array(values.T, dtype=np.float32, order="C"), masked=masked)  # a copy: masked pairs are written
+    kernels = Kernels(
+        np.array(values.T, dtype=np.float32, order="C"), masked=masked
+    )  # a copy: masked pairs are written
     problem = FacilityLocation().problem(kernels)
     return problem, greedy(problem, budget, rest=mean_influence(kernels)).order
 

@@ -16,6 +16,7 @@ from nncift.registry import PACKAGED_MODELS, did_you_mean, names
 from nncift.version import __version__
 
 Known = Literal["keep", "predict"]
+Feature = Literal["auto", "embedding", "states"]
 Task = Literal["instruction", "task-specific", "continual"]
 
 _VERBS = ("select", "evaluate")  # whose recipes can be replayed
@@ -119,6 +120,14 @@ class SelectConfig(_TeacherOptions):
     existing_format: str = setting("Row layout of the existing rows.", "auto")
     objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
     task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)
+    estimator: str = setting(
+        "What learns the influence from the labels (see `nncift list`), or module:Class.", "gaussian-process"
+    )
+    features: Feature = setting(
+        "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
+        "states where the influence has a model.",
+        "auto",
+    )
     eta: float = setting("Weight of the target in flvmi and fl1mi.", 1.0)
     nu: float = setting("Weight of the existing rows in flcg.", 1.0)
     known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")

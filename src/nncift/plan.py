@@ -16,13 +16,14 @@ from nncift.config import SelectConfig
 from nncift.embed.base import unit_rows
 from nncift.embed.cache import missing_texts
 from nncift.embed.precomputed import Precomputed
-from nncift.influence.base import Asked, Calls, calls_of
+from nncift.embed.states import row_states
+from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.filling import kernel_bytes, refuse_if_too_large
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.models import Models
-from nncift.pipeline.receipt import calls_text, work
+from nncift.pipeline.receipt import calls_text
 from nncift.pipeline.setup import Setup, prepare
 from nncift.progress import Reporter, Silent
 from nncift.run import Work
@@ -61,6 +62,7 @@ class Plan:
     lm_backwards: int
     exact_lm_forwards: int
     exact_lm_backwards: int
+    state_lm_forwards: int
     phase_lm_forwards: int
     encoder_calls: int
     kernel_bytes: int
@@ -85,6 +87,8 @@ class Plan:
                 f"Language-model calls: {calls_text(now)}; every pair would take {calls_text(exact)} "
                 f"({work(now) / work(exact):.2%})."
             )
+        if self.state_lm_forwards:
+            lines.append(f"Features: {self.state_lm_forwards:,} more calls, one for each row that the estimator reads.")
         if self.phase_lm_forwards:
             lines.append(f"Phases: {self.phase_lm_forwards:,} more calls, on the chosen rows.")
         lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {self.kernel_bytes / 1e6:,.1f} MB.")
@@ -115,6 +119,8 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
             calls, exact = setup.calls(setup.asked), setup.calls(setup.all_asked)
         probe = _probe_rows if traits.needs_model and traits.priced == "row" else _probe_pairs
         seconds["label"] = probe(setup, models, pairs)
+    if setup.reads_states:
+        seconds["states"] = _probe_states(setup, models)
     objective = setup.objective
     return Plan(
         {role: len(pool) for role, pool in setup.pools()},
@@ -126,6 +132,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         calls.backwards,
         exact.forwards,
         exact.backwards,
+        setup.readable if setup.reads_states else 0,
         _phase_forwards(setup),
         encoder_calls,
         kernel_bytes(setup.axes),
@@ -153,6 +160,19 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
     started = time.perf_counter()
     embedder.encode(some)
     return len(missing), (time.perf_counter() - started) * len(missing) / len(some)
+
+
+def _probe_states(setup: Setup, models: Models) -> float:
+    """Seconds to read every row with the language model, from a few of different lengths."""
+    rows = sorted(
+        {row.content_key: row for row in (*setup.axes.rows, *setup.axes.columns)}.values(), key=lambda r: r.id
+    )
+    some = rows[:: max(1, len(rows) // _PROBE_TEXTS)]
+    with tempfile.TemporaryDirectory() as folder:
+        row_states(models.lms[0], some[:2], folder=Path(folder) / "warm")
+        started = time.perf_counter()
+        row_states(models.lms[0], some, folder=Path(folder) / "timed")
+        return (time.perf_counter() - started) * len(rows) / len(some)
 
 
 def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:

@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from nncift.influence.base import Calls
-from nncift.pipeline.receipt import calls_text
+from nncift.pipeline.receipt import calls_text, spent
 from nncift.selection import Selection
 
 
@@ -92,12 +92,12 @@ def summary_lines(picked: Selection) -> list[str]:
             "(--known predict sets them aside)."
         )
     if exact:
-        total = facts["costs"]["stages"]["label"]
-        spent = Calls(total["lm_forwards"], total["lm_backwards"])
+        stages = facts["costs"]["stages"]
+        made = spent(stages[name] for name in ("label", "states") if name in stages)
         whole = Calls(exact["lm_forwards"], exact["lm_backwards"])
         lines.append(
-            f"Language-model calls: {calls_text(spent)}; every pair would have taken {calls_text(whole)}, "
-            f"and the labels are worth {exact['share']:.1%} of that."
+            f"Language-model calls: {calls_text(made)}; every pair would have taken {calls_text(whole)}, "
+            f"and what was asked is worth {exact['share']:.1%} of that."
         )
     seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
     lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")

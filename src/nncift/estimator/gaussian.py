@@ -36,7 +36,7 @@ class GaussianProcess:
 
     each a sum over blocks of features of radial functions, and a part of the row's own (`evidence.Weights`).
 
-    *Cost*: 2 s of one core to choose some twenty weights, and one linear system over the L labels: L³ / 3 up to 4,000 of
+    *Cost*: 1 s of one core to choose some twenty weights, and one linear system over the L labels: L³ / 3 up to 4,000 of
     them, then O(512 L) per step of conjugate gradients. No language-model call but for the features.
     *Reference*: Bonilla et al. (2007), Multi-task Gaussian Process Prediction; Rasmussen and Williams (2006), Gaussian
     Processes for Machine Learning, chapters 5 and 8.
@@ -102,10 +102,10 @@ class FittedGaussian:
 
     @property
     def flops(self) -> int:
-        """Estimated operations: thirty Cholesky factors and their derivatives for the weights, then the system."""
-        some, width = min(self.labels, 1000), self.parts.core.numel() ** 0.5
+        """Estimated operations: 25 Cholesky factors and their derivatives for the weights, then the system."""
+        some, width = min(self.labels, 600), self.parts.core.numel() ** 0.5
         solving = self.labels**3 / 3 if self.labels <= DENSE else 100 * 8 * self.labels * width
-        return int(30 * 3 * some**3 / 3 + solving)
+        return int(25 * 3 * some**3 / 3 + solving)
 
     def summary(self) -> str:
         """How it was fitted."""

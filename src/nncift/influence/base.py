@@ -223,6 +223,11 @@ class Exacting(Influence, Protocol):
         ...
 
 
+def work(calls: Calls) -> int:
+    """Calls in units of one forward pass."""
+    return calls.forwards + 2 * calls.backwards
+
+
 def calls_of(influence: Influence, asked: Asked) -> Calls:
     """Language-model calls for a question; none where the influence needs no model.
 

@@ -11,12 +11,11 @@ from numpy import ndarray
 
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
-from nncift.estimator.fitted import FittedEstimator
+from nncift.estimator.base import Fitted
 from nncift.influence.base import BlockSession, Session
-from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
+from nncift.pipeline.features import Readable
 from nncift.pipeline.inputs import Axes, kernel_shape
-from nncift.pipeline.models import Embeddings
 from nncift.progress import Reporter
 
 _SHARE_OF_MEMORY = 0.6
@@ -30,11 +29,13 @@ class Filled:
         target: [n, m].
         pool: [n, n] or None.
         existing: [e, m] or None.
+        flops: estimated floating-point operations of predicting them; 0 where nothing was predicted.
     """
 
     target: Float32[ndarray, "n m"]
     pool: Float32[ndarray, "n n"] | None
     existing: Float32[ndarray, "e m"] | None
+    flops: int = 0
 
 
 def kernel_bytes(axes: Axes) -> int:
@@ -66,24 +67,19 @@ def refuse_if_too_large(axes: Axes) -> None:
         )
 
 
-def from_estimator(
-    estimator: FittedEstimator, axes: Axes, embeddings: Embeddings, labels: Labels | None, *, threads: int
-) -> Filled:
+def from_estimator(estimator: Fitted, axes: Axes, seen: Readable, labels: Labels | None, *, threads: int) -> Filled:
     """Predicts every pair; where `labels` are given they replace the predictions of their pairs."""
-    columns = embeddings.columns
-    targets = None if estimator.pointwise else embeddings.rows[: axes.m]
-    pool_rows = None if estimator.pointwise else embeddings.rows[axes.m :]
-
-    def fill(e_rows: ndarray | None, e_columns: ndarray) -> Float32[ndarray, "n m"]:
-        part = estimator.factors(e_rows, e_columns)
-        kernel = FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset)
-        return kernel.fill(threads)
-
-    filled = Filled(
-        fill(targets, columns[: axes.n]),
-        fill(pool_rows, columns[: axes.n]) if pool_rows is not None and len(pool_rows) else None,
-        fill(targets, columns[axes.n :]) if len(columns) > axes.n else None,
-    )
+    everyone, whole = seen.rows, len(seen.columns)
+    pool, existing = (seen.columns.take(np.arange(*span)) for span in ((0, axes.n), (axes.n, whole)))
+    target = None if everyone is None else everyone.take(np.arange(axes.m))
+    kernels = {"target": estimator.kernel(target, pool)}
+    if everyone is not None and len(everyone) > axes.m:
+        kernels["pool"] = estimator.kernel(everyone.take(np.arange(axes.m, len(everyone))), pool)
+    if len(existing):
+        kernels["existing"] = estimator.kernel(target, existing)
+    blocks = {name: kernel.fill(threads) for name, kernel in kernels.items()}
+    flops = sum(kernel.flops for kernel in kernels.values())
+    filled = Filled(blocks["target"], blocks.get("pool"), blocks.get("existing"), flops)
     if labels is not None:
         _put(filled, axes, labels)
     return filled

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,6 +18,7 @@ from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.sentence import SentenceEmbedder
+from nncift.embed.states import RowStates, row_states
 from nncift.errors import RunError
 from nncift.influence.base import Context, Traits
 from nncift.ledger import Ledger
@@ -122,6 +123,28 @@ class Models:
             done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
         self.reporter.end(f"{len(vectors):,} rows, {done.ledger.encoder_forwards:,} newly encoded")
         return self._by_axis(vectors)
+
+    @property
+    def states_key(self) -> dict[str, Any]:
+        """What the language model's states of rows depend on beside the rows."""
+        return {"first": self.lm_key | {"models": self.lm_key["models"][:1]}, "max_length": self.config.max_length}
+
+    @property
+    def features_key(self) -> dict[str, Any]:
+        """What features depend on beside the rows."""
+        return self.embedder_key | (self.states_key if self.setup.reads_states else {})
+
+    def states(self, done: Work) -> tuple[RowStates, RowStates]:
+        """What the first language model makes of the rows of both axes."""
+        axes, lm = self.setup.axes, self.lms[0]
+        lm.meter.ledger = done.ledger
+        every = (*axes.rows, *axes.columns)
+        self.reporter.begin("read", len(every), "rows")
+        found = row_states(lm, every, folder=cache_folder() / "states", on_progress=self.reporter.advance)
+        self.reporter.end(f"{len(every):,} rows, {done.ledger.lm_forwards:,} newly read by the language model")
+        halves = slice(0, len(axes.rows)), slice(len(axes.rows), None)
+        first, second = (RowStates(**{name: array[half] for name, array in asdict(found).items()}) for half in halves)
+        return first, second
 
     def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
         """What the teacher may use; loads the language model where the teacher needs it."""

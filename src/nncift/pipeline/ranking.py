@@ -13,7 +13,7 @@ from numpy import ndarray
 from nncift.config import SelectConfig
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
-from nncift.estimator.fitted import FittedEstimator
+from nncift.estimator.base import Fitted
 from nncift.ledger import Ledger
 from nncift.objective.base import Kernels, Objective, Rule
 from nncift.objective.greedy import Ranking, greedy
@@ -21,7 +21,7 @@ from nncift.objective.modular import mean_influence
 from nncift.objective.problem import CoverageProblem, check_finite
 from nncift.objective.reasons import explain
 from nncift.pipeline import filling
-from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.features import Readable
 from nncift.pipeline.models import Embeddings, Models
 from nncift.selection import Influences, Picks
 
@@ -64,8 +64,9 @@ def make_ranker(
     models: Models,
     objective: Objective | Rule,
     embeddings: Callable[[], Embeddings],
+    features: Callable[[], Readable],
     labels: Labels | None,
-    estimator: FittedEstimator | None,
+    estimator: Fitted | None,
     barred: Int[ndarray, " b"],
 ) -> Ranker:
     """Ranks any number of rows.
@@ -75,6 +76,7 @@ def make_ranker(
         models: of the run.
         objective: the set function or rule.
         embeddings: gives the vectors of both axes.
+        features: gives what the estimator reads of both axes.
         labels: exact influences, None for a free teacher.
         estimator: None where every influence is exact.
         barred: positions of columns that cannot be scored: pool rows among them are never picked.
@@ -93,7 +95,7 @@ def make_ranker(
     def fill() -> filling.Filled:
         if estimator is not None:
             known = labels if config.known == "keep" else None
-            return filling.from_estimator(estimator, axes, embeddings(), known, threads=config.threads)
+            return filling.from_estimator(estimator, axes, features(), known, threads=config.threads)
         if labels is not None:
             return filling.from_labels(axes, labels)
         seen = embeddings() if influence.traits.needs_embeddings else None
@@ -104,7 +106,7 @@ def make_ranker(
         helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
         check_finite(kernels.target, [row.id for row in axes.columns[: axes.n]], helped)
         left_out = axes.sampled_from - axes.m
-        flops = 0 if estimator is None else estimator.filling_flops(*kernel_shape(axes))
+        flops = filled().flops
         if isinstance(objective, Rule):
             open_ = np.setdiff1d(np.arange(axes.n), barred)
             ranking, reasons = objective.rank(_only(open_, kernels), budget, rows=helped)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 
 from nncift.data.rows import Pool
 from nncift.data.write import subset_suffix, write_rejected, write_rows
-from nncift.influence.base import Calls
+from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
@@ -123,11 +125,6 @@ def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:
     return {"stages": by_stage, "total": total, "exact": _exact(setup, stages), "estimator": _estimator(stages)}
 
 
-def work(calls: Calls) -> int:
-    """Calls in units of one forward pass."""
-    return calls.forwards + 2 * calls.backwards
-
-
 def calls_text(calls: Calls) -> str:
     """Calls in words."""
     if not calls.backwards:
@@ -137,17 +134,24 @@ def calls_text(calls: Calls) -> str:
 
 def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | None:
     """Language-model calls of exact influences for every pair, and the share of them that the labels of this run are worth,
-    whether it made them or an earlier run did."""
+    and the rows that its estimator reads, whether it made the calls or an earlier run did."""
     if not setup.influence.traits.needs_model or "label" not in stages:
         return None
-    exact, asked, spent = setup.calls(setup.all_asked), setup.calls(setup.asked), stages["label"].costs
-    made = Calls(int(spent["lm_forwards"]), int(spent["lm_backwards"]))
+    exact, asked = setup.calls(setup.all_asked), setup.calls(setup.asked)
+    asked = replace(asked, forwards=asked.forwards + (setup.readable if setup.reads_states else 0))
+    made = spent(stages[name].costs for name in ("label", "states") if name in stages)
     return {
         "lm_forwards": exact.forwards,
         "lm_backwards": exact.backwards,
         "share": work(asked) / work(exact),
         "not_made": max(0, 1 - work(made) / work(asked)),
     }
+
+
+def spent(stages: Iterable[Mapping[str, Any]]) -> Calls:
+    """Language-model calls that stages made."""
+    every = list(stages)
+    return Calls(*(sum(int(costs[name]) for costs in every) for name in ("lm_forwards", "lm_backwards")))
 
 
 def reuse_note(costs: dict[str, Any]) -> dict[str, str]:

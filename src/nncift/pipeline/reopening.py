@@ -14,8 +14,9 @@ from nncift.config import read_recipe
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import RunError
-from nncift.estimator.fitted import load
+from nncift.estimator.storage import load
 from nncift.pipeline import receipt
+from nncift.pipeline.features import read_states, readable
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
 from nncift.pipeline.models import Embeddings, Models
@@ -66,8 +67,10 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         sorted(map(int, used["label"].facts.get("barred", {}) if "label" in used else ())), dtype=np.int64
     )
     labels = _labels(place, setup)
-    estimator = load(place / "estimator.safetensors", expect_embedder=None) if "estimate" in used else None
-    ranker = make_ranker(config, models, setup.objective, cache(lambda: _embeddings(place)), labels, estimator, barred)
+    estimator = load(place / "estimator.safetensors", features=None) if "estimate" in used else None
+    embeddings = cache(lambda: _embeddings(place))
+    features = cache(lambda: readable(setup.axes, embeddings(), read_states(place) if "states" in used else None))
+    ranker = make_ranker(config, models, setup.objective, embeddings, features, labels, estimator, barred)
     return Selection(
         pool=setup.pool,
         picks=picks,

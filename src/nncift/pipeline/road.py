@@ -15,16 +15,18 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from nncift import registry
 from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
-from nncift.data.arrays import read_npz
+from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
+from nncift.estimator.base import Estimator, Fitted
 from nncift.estimator.fidelity import measure
-from nncift.estimator.fitted import FittedEstimator, load
-from nncift.estimator.training import TrainingConfig, fit
+from nncift.estimator.storage import load, save
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
+from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.filling import refuse_if_too_large
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
@@ -32,9 +34,9 @@ from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, se
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.setup import Setup, class_key, prepare
 from nncift.progress import Reporter, Silent
-from nncift.run import RunFolder, StageRecord, Work, environment
+from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -95,6 +97,7 @@ class _Road:
         self.reporter = reporter
         self.models = Models(setup, reporter)
         self.embeddings = cache(self._embeddings)
+        self.features = cache(self._features)
         self.used: dict[str, StageRecord] = {}
 
     def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
@@ -104,11 +107,11 @@ class _Road:
         notes = self._begin(config)
         set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
-        estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(labels)
+        estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(config, labels)
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
         barred = self._barred()
-        ranker = make_ranker(config, self.models, objective, self.embeddings, labels, estimator, barred)
+        ranker = make_ranker(config, self.models, objective, self.embeddings, self.features, labels, estimator, barred)
         record = self._stage(
             "select",
             select_depends(setup, self.models, config, objective, self.used),
@@ -204,36 +207,52 @@ class _Road:
         rows, columns = (np.load(self.folder.path / name, allow_pickle=False) for name in files)
         return Embeddings(rows, columns)
 
-    def _estimate(self, labels: Labels) -> tuple[FittedEstimator, dict[str, Any]]:
-        vectors, fingerprint = self.embeddings(), self.models.embedder.fingerprint
-        config, seed = TrainingConfig(), self.setup.config.seed
-        e_rows = vectors.rows if self.setup.influence.traits.pairwise else None
+    def _features(self) -> Readable:
+        vectors, axes, states = self.embeddings(), self.setup.axes, None
+        if self.setup.reads_states:
+            depends = {"code": CODE["states"], "rows": axes.fingerprint} | self.models.states_key
+
+            def work(done: Work) -> None:
+                for name, found in zip(STATES, self.models.states(done), strict=True):
+                    with self.folder.atomic(name) as part:
+                        write_npz(part, asdict(found))
+                    done.files.append(name)
+
+            self._stage("states", depends, work)
+            states = read_states(self.folder.path)
+        return readable(axes, vectors, states)
+
+    def _estimate(self, config: SelectConfig, labels: Labels) -> tuple[Fitted, dict[str, Any]]:
+        estimator: Estimator = registry.load("estimator", config.estimator)()
+        seed = config.seed
         priced = self.setup.influence.traits.priced
         design = self.setup.labels.design(kernel_shape(self.setup.axes)[0], priced=priced)
+        seen = self.features()
+        made_by = content_key(self.models.features_key)
 
         def work(done: Work) -> None:
             self.reporter.begin("train", 2, "fits")
-            fidelity = measure(labels, e_rows, vectors.columns, design_kind=design, config=config, seed=seed)
+            fidelity = measure(labels, seen.rows, seen.columns, design_kind=design, estimator=estimator, seed=seed)
             self.reporter.advance(1)
-            estimator = fit(labels, e_rows, vectors.columns, config=config, seed=seed, embedder=fingerprint)
+            fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
-                estimator.save(part)
+                save(fitted, part, features=made_by)
             self.folder.write_json("fidelity.json", fidelity.record())
             done.files += ["estimator.safetensors", "fidelity.json"]
-            done.facts["weights"] = estimator.weights
-            done.ledger.flops += estimator.training_flops
-            self.reporter.end(f"{estimator.epochs} passes over {len(labels):,} labels")
+            done.facts["weights"] = fitted.weights
+            done.ledger.flops += fitted.flops
+            self.reporter.end(fitted.summary())
 
         depends = {
             "code": CODE["estimate"],
             "labels": self.used["label"].key,
-            "embed": self.used["embed"].key,
-            "training": asdict(config),
+            "features": {name: self.used[name].key for name in ("embed", "states") if name in self.used},
+            "estimator": class_key(config.estimator, type(estimator)),
             "seed": seed,
         }
         self._stage("estimate", depends, work)
-        estimator = load(self.folder.path / "estimator.safetensors", expect_embedder=fingerprint)
-        return estimator, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
+        fitted = load(self.folder.path / "estimator.safetensors", features=made_by)
+        return fitted, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
 
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
         setup, difficulty, count = self.setup, self.setup.difficulty, config.phases

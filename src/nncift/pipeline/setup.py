@@ -17,7 +17,7 @@ from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
 from nncift.estimator.design import LabelBudget, parse_labels
-from nncift.influence.base import Asked, Calls, Influence, calls_of
+from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.drawing import draw_pairs
@@ -28,6 +28,8 @@ from nncift.registry import did_you_mean
 from nncift.run import content_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
+
+_CHEAP = 0.1  # of what labelling every pair takes: so much may reading every row add
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,6 +86,19 @@ class Setup:
         return Asked(targets, len(np.unique(j)), len(i), columns)
 
     @property
+    def reads_states(self) -> bool:
+        """Whether the estimator reads the language model's states of the rows, a forward for each."""
+        config = self.config
+        if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
+            return False
+        return config.features == "states" or _CHEAP * work(self.calls(self.all_asked)) >= self.readable
+
+    @property
+    def readable(self) -> int:
+        """Rows of different content that the estimator reads."""
+        return len({row.content_key for row in (*self.axes.rows, *self.axes.columns)})
+
+    @property
     def all_asked(self) -> Asked:
         """The size of the question where every pair is labelled."""
         return replace(self, pairs=None).asked
@@ -122,7 +137,6 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         ConfigError: options contradict each other or the data.
     """
     influence = make_influence(config)
-    choosing = config if isinstance(config, SelectConfig) else None
     traits = influence.traits
     if not config.model and traits.needs_model:
         raise ConfigError(
@@ -133,6 +147,11 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         raise ConfigError(
             f"the influence `{traits.name}` takes one language model, and {len(config.model)} are given: "
             f"{', '.join(config.model)}. Keep one --model."
+        )
+    choosing = config if isinstance(config, SelectConfig) else None
+    if choosing is not None and choosing.features == "states" and not config.model:
+        raise ConfigError(
+            "--features states reads the rows with a language model: add --model, or use --features embedding."
         )
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
@@ -178,9 +197,14 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
 
 
 def influence_key(name: str, influence: Influence) -> str:
-    """A registered name, or a user's `module:Class` with the hash of its file: a teacher that changes is another teacher."""
-    place = inspect.getsourcefile(type(influence)) if ":" in name else None
-    return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else influence.traits.name
+    """What a teacher is told by in keys."""
+    return class_key(name, type(influence)) if ":" in name else influence.traits.name
+
+
+def class_key(name: str, cls: type) -> str:
+    """A registered name, or a user's `module:Class` with the hash of its file: what changes is another thing."""
+    place = inspect.getsourcefile(cls) if ":" in name else None
+    return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import dataclass, replace
+from dataclasses import asdict, dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -112,12 +112,16 @@ def _read(config: FidelityConfig, sides: list[Side], placement: Placement, repor
         trust_remote_code=config.trust_remote_code,
     )
     reporter.end(f"{config.model}: {lm.weights / 1e6:,.0f} M weights, {placement.device}, {placement.dtype}")
-    total = sum(len(side.rows) for side in sides)
-    reporter.begin("read", total, "rows")
-    folder = cache_folder() / "states"
-    found = [row_states(lm, side.rows, folder=folder, on_progress=reporter.advance) for side in sides]
-    reporter.end(f"{total:,} rows by the language model")
-    cut = sum(int(states.cut.sum()) for states in found)
-    if cut:
-        log.warning("the language model reads only a part of %s rows (--max-length %d)", f"{cut:,}", config.max_length)
-    return found
+    every = [row for side in sides for row in side.rows]
+    reporter.begin("read", len(every), "rows")
+    found = row_states(lm, every, folder=cache_folder() / "states", on_progress=reporter.advance)
+    reporter.end(f"{len(every):,} rows by the language model")
+    if found.cut.any():
+        log.warning(
+            "the language model reads only a part of %s rows (--max-length %d)",
+            f"{found.cut.sum():,}",
+            config.max_length,
+        )
+    ends = np.cumsum([len(side.rows) for side in sides])
+    spans = [slice(end - len(side.rows), end) for end, side in zip(ends, sides, strict=True)]
+    return [RowStates(**{name: array[span] for name, array in asdict(found).items()}) for span in spans]

@@ -11,17 +11,17 @@ import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
 
+from nncift import registry
 from nncift.data.arrays import write_npz
 from nncift.errors import ConfigError
 from nncift.estimator.base import Estimator
 from nncift.estimator.features import Features
-from nncift.pipeline.setup import make_estimator
 from nncift.progress import Reporter, Silent
 from nncift.rehearsal.judging import Judge
 from nncift.rehearsal.matrix import Matrix, read_matrix
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.reading import read_features, read_sides
-from nncift.rehearsal.records import BASELINE, Tally, Record
+from nncift.rehearsal.records import BASELINE, Record, Tally
 from nncift.rehearsal.trials import Trial, draw_trials
 
 
@@ -41,7 +41,7 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     *Cost*: a fit for each design, estimator and repeat; of the language model one forward for each row.
     """
     reporter = reporter or Silent()
-    estimators = {name: make_estimator(name) for name in config.estimators}
+    estimators = {name: _estimator(name) for name in config.estimators}
     matrix = read_matrix(Path(config.matrix))
     sides = read_sides(config, matrix)
     trials = draw_trials(config, matrix)
@@ -63,6 +63,15 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
             reporter.advance(1)
     reporter.end(f"{len(trials) * len(estimators):,} fits")
     return tally.records()
+
+
+def _estimator(name: str) -> Estimator:
+    made = registry.load("estimator", name)()
+    if not hasattr(made, "fit"):
+        raise ConfigError(
+            f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
+        )
+    return made
 
 
 def _predict(

@@ -29,7 +29,8 @@ from nncift.data.labels import Labels
 from nncift.embed.choose import load_embedder
 from nncift.estimator.agreement import r_squared
 from nncift.estimator.baselines import baselines
-from nncift.estimator.design import pairs_to_label, parse_labels
+from nncift.estimator.budget import parse_labels
+from nncift.estimator.design import pairs_to_label
 from nncift.estimator.training import TrainingConfig, fit
 from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels

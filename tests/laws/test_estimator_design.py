@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import tracemalloc
 
 import numpy as np
 import pytest
@@ -10,11 +11,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncift.errors import ConfigError
-from nncift.estimator.design import LabelBudget, pairs_to_label, parse_labels
+from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
+from nncift.estimator.cross import Arms, arms
+from nncift.estimator.design import pairs_to_label
 
 
-def draw(budget: LabelBudget, m: int, n: int, *, masked=(), seed: int = 0):
-    return pairs_to_label(budget, m, n, masked=masked, rng=np.random.default_rng(seed))
+def draw(budget: LabelBudget, m: int, n: int, *, masked=(), seed: int = 0, design: DesignKind | None = None):
+    return pairs_to_label(budget, m, n, masked=masked, rng=np.random.default_rng(seed), design=design)
 
 
 @st.composite
@@ -25,10 +28,11 @@ def kernels(draw_):
     return m, n, masked, draw_(st.integers(1, m * n)), draw_(st.integers(0, 999))
 
 
+@pytest.mark.parametrize("design", ["stripes", "spread", "cross"])
 @given(kernels())
-def test_stripes_give_exactly_the_asked_pairs_less_what_the_mask_takes(kernel) -> None:
+def test_designs_give_exactly_the_asked_pairs_less_what_the_mask_takes(design: DesignKind, kernel) -> None:
     m, n, masked, total, seed = kernel
-    i, j = draw(LabelBudget("count", total), m, n, masked=masked, seed=seed)
+    i, j = draw(LabelBudget("count", total), m, n, masked=masked, seed=seed, design=design)
     assert len(i) == len(j) == min(total, m * n - len(masked))
     assert i.dtype == j.dtype == np.int32
     pairs = set(zip(i.tolist(), j.tolist(), strict=True))
@@ -149,3 +153,107 @@ def test_a_kernel_with_everything_masked_is_an_error() -> None:
 def test_a_mask_outside_the_kernel_is_an_error() -> None:
     with pytest.raises(ConfigError, match="outside the kernel of 5 targets and 7 candidates"):
         draw(parse_labels("all"), 5, 7, masked={(6, 4)})
+
+
+@given(st.integers(2, 25), st.integers(2, 40), st.floats(0, 1), st.integers(0, 99))
+def test_spread_gives_every_target_and_every_candidate_equally_many(m: int, n: int, share: float, seed: int) -> None:
+    total = max(1, int(share * m * n))
+    i, j = draw(LabelBudget("count", total), m, n, seed=seed, design="spread")
+    assert len(i) == total
+    assert np.ptp(np.bincount(i, minlength=m)) <= 1
+    assert np.ptp(np.bincount(j, minlength=n)) <= 1
+
+
+@given(st.integers(12, 30), st.integers(12, 45), st.integers(0, 99))
+def test_spread_stays_even_beside_a_masked_diagonal(m: int, n: int, seed: int) -> None:
+    diagonal = np.stack([np.arange(min(m, n))] * 2, axis=1)
+    i, j = draw(LabelBudget("count", 5 * n), m, n, masked=diagonal, seed=seed, design="spread")
+    assert np.ptp(np.bincount(i, minlength=m)) <= 1
+    assert (np.bincount(j, minlength=n) == 5).all()
+
+
+def test_spread_draws_every_pair_and_every_two_pairs_of_a_target_equally_often() -> None:
+    m, n, draws = 3, 5, 3000
+    rng = np.random.default_rng(4)
+    seen, together = np.zeros((m, n)), np.zeros((n, n))
+    for _ in range(draws):
+        i, j = pairs_to_label(LabelBudget("count", 6), m, n, rng=rng, design="spread")
+        drawn = np.zeros((m, n))
+        drawn[i, j] = 1
+        seen += drawn
+        together += drawn.T @ drawn
+    assert np.abs(seen / draws - 6 / 15).max() < 0.04  # a standard error is 0.009
+    apart = together[~np.eye(n, dtype=bool)] / draws
+    assert np.abs(apart - 3 / 10).max() < 0.04  # each target has two of the five candidates
+
+
+@given(st.integers(2, 300), st.integers(2, 9000), st.floats(0, 1))
+def test_the_arms_of_a_cross_are_equal_but_for_what_landmarks_share(m: int, n: int, share: float) -> None:
+    total = max(1, int(share * m * n))
+    arm = arms(total, m, n)
+    t, c = arm.targets, arm.candidates
+    assert min(t, c, arm.target_part, arm.candidate_part) >= 0
+    assert t <= m and c <= n and arm.target_part <= n - c and arm.candidate_part <= max(0, m - t - 1)
+    assert t * n + c * m - t * c + arm.target_part + arm.candidate_part == total
+    if 2 * total <= m * n:
+        assert arm.difference(m, n) <= max(t, c) + 1
+
+
+@given(st.integers(2, 25), st.integers(2, 40), st.floats(0, 1), st.integers(0, 99))
+def test_a_cross_is_whole_rows_whole_columns_and_part_of_one_more_each(m: int, n: int, share: float, seed: int) -> None:
+    total = max(1, int(share * m * n))
+    i, j = draw(LabelBudget("count", total), m, n, seed=seed, design="cross")
+    arm = arms(total, m, n)
+    drawn = np.zeros((m, n), dtype=bool)
+    drawn[i, j] = True
+    assert drawn.all(1).sum() >= arm.targets and drawn.all(0).sum() >= arm.candidates
+    rest = drawn[~drawn.all(1)][:, ~drawn.all(0)]
+    lonely = [np.delete(np.delete(rest, r, 0), s, 1).any() for r in range(len(rest)) for s in range(rest.shape[1])]
+    assert not all(lonely) or rest.size == 0
+
+
+def test_a_cross_has_the_known_size() -> None:
+    assert arms(2 * 100 + 4 * 50 - 2 * 4, 50, 100) == Arms(2, 4, 0, 0)
+    assert arms(2 * 100 + 4 * 50 - 2 * 4 + 22, 50, 100) == Arms(2, 4, 10, 12)
+    assert Arms(2, 4, 10, 12).difference(50, 100) == 0
+
+
+@pytest.mark.parametrize("design", ["block", "stripes", "spread", "cross"])
+def test_a_pointwise_influence_has_one_design(design: DesignKind) -> None:
+    assert np.array_equal(draw(LabelBudget("count", 40), 1, 90), draw(LabelBudget("count", 40), 1, 90, design=design))
+
+
+@pytest.mark.parametrize(("form", "priced"), [("5%", "pair"), ("u=20%", "pair"), ("5%", "row"), ("auto", "row")])
+def test_the_design_that_follows_from_the_budget_can_be_named(form: str, priced) -> None:
+    budget = parse_labels(form)
+    plain, named = (
+        pairs_to_label(budget, 30, 47, rng=np.random.default_rng(5), priced=priced, design=design)
+        for design in (None, budget.design(30, priced=priced))
+    )
+    assert np.array_equal(plain, named)
+
+
+def test_another_design_spreads_the_pairs_of_a_block() -> None:
+    i, j = draw(parse_labels("u=20%"), 20, 35, design="spread")
+    assert len(i) == 4 * 7
+    assert len(np.unique(i)) == 20 and len(np.unique(j)) == 28
+
+
+def test_a_design_that_does_not_fit_the_budget_says_what_to_say() -> None:
+    with pytest.raises(ConfigError, match="is meant by labels: all"):
+        draw(parse_labels("5%"), 20, 35, design="all")
+    with pytest.raises(ConfigError, match="`pointwise` needs one target, and there are 20"):
+        draw(parse_labels("5%"), 20, 35, design="pointwise")
+
+
+@pytest.mark.parametrize("design", ["block", "stripes", "spread", "cross"])
+def test_a_kernel_of_ten_billion_pairs_is_never_held(design: DesignKind) -> None:
+    m, n, total = 90_000, 110_000, 5_000
+    masked = np.stack([np.arange(m), np.arange(m)], axis=1)
+    tracemalloc.start()
+    i, j = draw(LabelBudget("count", total), m, n, masked=masked, design=design)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert total - 100 <= len(i) <= total + 100
+    assert not (i == j).any()
+    assert peak < 100e6  # one bit for each pair would be 1.2 GB

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncift.data.labels import Labels
-from nncift.estimator.design import pairs_to_label, parse_labels
+from nncift.estimator.budget import parse_labels
+from nncift.estimator.design import pairs_to_label
 from nncift.estimator.features import embedding_features
 from nncift.estimator.fidelity import AS_KERNEL, Fidelity, measure
 from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares

@@ -22,7 +22,7 @@ from nncift.rehearsal.records import Record
 from nncift.rehearsal.rehearse import rehearse
 from nncift.rehearsal.trials import draw_trials
 from nncift.seeds import generator
-from toy_rehearsal import M, N, Known, brute_spearman, make_known, make_pointwise
+from toy_rehearsal import Known, M, N, brute_spearman, make_known, make_pointwise
 from toy_road import save_model
 
 PLAIN = ("mse", "r2", "spearman", "row_spearman", "candidate_spearman", "top30_overlap")
@@ -128,6 +128,8 @@ def test_predicting_the_mean_is_the_zero_of_the_scale(known: Known) -> None:
         assert found["spearman"]["mean"] == found["row_spearman"]["mean"] == found["candidate_spearman"]["mean"] == 0
         assert found["top30_overlap"]["mean"] == pytest.approx(9 / 30 if candidates == "all" else 2 / 9)
         assert found["seconds"] is None and not found["default"]
+    gain = rows_of(records)["-", "predict the mean"]["objective_gain"]
+    assert [one["mean"] for one in gain.values()] == [0] * 4
     assert rows_of(records)["stripes", "gaussian-process"]["r2"]["mean"] > 0.2
 
 

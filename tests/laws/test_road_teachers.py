@@ -15,7 +15,7 @@ import nncift.pipeline
 from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.errors import ConfigError, DataError
-from nncift.estimator.design import parse_labels
+from nncift.estimator.budget import parse_labels
 from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import make_axes
 from nncift.pipeline.phases import in_phases

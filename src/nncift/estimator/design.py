@@ -1,119 +1,20 @@
-"""Which pairs get an exact influence: how many, and spread how."""
+"""Which pairs get an exact influence: the designs by name, and continuing one."""
 
 from __future__ import annotations
 
 import logging
-import re
-from collections import deque
-from collections.abc import Iterable
-from dataclasses import dataclass
-from math import isqrt
-from typing import Literal
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.estimator.budget import DesignKind, LabelBudget, Price
+from nncift.estimator.cross import cross
+from nncift.estimator.openings import Openings, PairList, Pairs, by_count, fewest_that_hold, find_openings
+from nncift.estimator.shares import spread, stripes
 
 logger = logging.getLogger(__name__)
-
-DesignKind = Literal["all", "block", "stripes", "pointwise"]
-Price = Literal["pair", "row"]
-"""What an exact influence costs: something for every pair, or something for every row and column and nothing for the pairs
-between them."""
-Pairs = tuple[Int[ndarray, "L"], Int[ndarray, "L"]]
-
-PER_CANDIDATE = 10  # labels that share one encoded prefix; fewer waste the prefix, more leave other candidates unseen
-_AUTO_SHARE = 0.05
-_AUTO_ALL = 400  # so few pairs are labelled in a minute, and 5 % of them would teach nothing
-_AUTO_POINTWISE = 64  # a tenth of fewer would not measure anything
-_FORMS = "Valid forms: all, 5% (of the pairs), 2000 (pairs), u=5% (of the targets times the same of the pool), auto."
-
-
-@dataclass(frozen=True, slots=True)
-class LabelBudget:
-    """How many pairs to label, as the user said it.
-
-    Attributes:
-        kind: `auto`, `all`, `share` of the pairs, `count` of pairs, or `block` (a share of either axis, the paper's u).
-        amount: the share in (0, 1], or the number of pairs; 0 where the kind needs none.
-    """
-
-    kind: Literal["auto", "all", "share", "count", "block"]
-    amount: float = 0.0
-
-    def design(self, m: int, *, priced: Price = "pair") -> DesignKind:
-        """How the pairs lie in a kernel of m targets."""
-        if self.kind == "all":
-            return "all"
-        if m == 1:
-            return "pointwise"
-        return "block" if self.kind == "block" or priced == "row" else "stripes"
-
-    def pairs(self, m: int, n: int) -> int:
-        """How many pairs are asked for in a kernel of m targets and n candidates, before any is ruled out.
-
-        Raises:
-            ConfigError: more are asked for than the kernel has.
-        """
-        if self.kind == "count":
-            if self.amount > m * n:
-                raise ConfigError(
-                    f"labels: {int(self.amount)} pairs are asked for, but {m} targets times {n} candidates are only "
-                    f"{m * n}. Say `all`, or fewer."
-                )
-            return int(self.amount)
-        if self.kind == "all":
-            return m * n
-        if self.kind == "block":
-            targets, candidates = _block_sides(self.amount, m, n)
-            return targets * candidates
-        if self.kind == "share":
-            return max(1, round(self.amount * m * n))
-        if m == 1:
-            return min(n, max(_AUTO_POINTWISE, round(_AUTO_SHARE * n)))
-        if m * n <= _AUTO_ALL:
-            return m * n
-        return min(PER_CANDIDATE * n, max(1, round(_AUTO_SHARE * m * n)))
-
-
-def parse_labels(text: str | int | None) -> LabelBudget:
-    """Reads how many pairs to label.
-
-    Arguments:
-        text: `all`; `5%` of the pairs; `2000` (or the int) pairs; `u=5%` of the targets times 5 % of the pool, the
-            paper's block; None or `auto` for 10 labels per candidate or 5 % of the pairs, whichever is fewer (all
-            where there are at most 400 pairs; a
-            pointwise influence: 5 % of the pool, at least 64).
-
-    Raises:
-        ConfigError: it has none of these forms, or is zero, negative or above 100 %.
-    """
-    if text is None:
-        return LabelBudget("auto")
-    if isinstance(text, bool) or not isinstance(text, (str, int)):
-        raise ConfigError(f"labels is {text!r}, which is no number of pairs. {_FORMS}")
-    word = str(text).strip().lower()
-    if word in ("all", "auto"):
-        return LabelBudget(word)
-    match = re.fullmatch(
-        r"(?P<block>u\s*=\s*)?(?P<number>[+-]?(\d{1,15}(\.\d*)?|\.\d+))\s*(?P<percent>%)?", word, re.ASCII
-    )
-    whole = match is not None and re.fullmatch(r"[+-]?\d+", match["number"]) is not None
-    if match is None or (not match["percent"] and (match["block"] or not whole)):
-        raise ConfigError(f"labels is {text!r}, which cannot be read. {_FORMS}")
-    return _in_range(text, float(match["number"]), percent=bool(match["percent"]), block=bool(match["block"]))
-
-
-def _in_range(text: str | int, number: float, *, percent: bool, block: bool) -> LabelBudget:
-    if number <= 0:
-        raise ConfigError(f"labels is {text!r}: at least one pair must be labelled. {_FORMS}")
-    if percent and number > 100:
-        raise ConfigError(f"labels is {text!r}: there are no more than 100 %. {_FORMS}")
-    if not percent:
-        return LabelBudget("count", number)
-    return LabelBudget("block" if block else "share", number / 100)
 
 
 def pairs_to_label(
@@ -121,126 +22,112 @@ def pairs_to_label(
     m: int,
     n: int,
     *,
-    masked: Iterable[tuple[int, int]] | Int[ndarray, "p 2"] = (),
+    masked: PairList = (),
     rng: np.random.Generator,
     priced: Price = "pair",
+    design: DesignKind | None = None,
+    among: Int[ndarray, "c"] | None = None,
+    taken: Pairs | None = None,
 ) -> Pairs:
     """Draws the pairs whose exact influence is computed.
 
-    `u=` labels every pair of a random share of the candidates with the same share of the targets (at least two of
-    either). Where rows are what costs, every other budget is the block of at least so many pairs with the fewest rows:
-    about as many candidates as targets, or all targets where there are fewer. Where pairs are what costs, it is dealt
-    out in stripes: each candidate that is used gets about ten labels (as many as
-    there are targets when those are fewer; more once every candidate is used), on different targets, and all targets
-    get equally many, give or take one.
+    Designs:
+        `block`: every pair of random candidates with random targets (at least two of either). `u=` says the share of either
+            axis; any other budget is the block of at least so many pairs with the fewest rows: about as many candidates as
+            targets, or all targets where there are fewer. For influences whose rows cost, and the paper's choice.
+        `stripes`: each candidate that is used gets about ten labels (as many as there are targets when those are fewer; more
+            once every candidate is used), on different targets, and all targets get equally many, give or take one. For
+            influences that share work between the pairs of a candidate.
+        `spread`: random pairs, of which all candidates and all targets get equally many, give or take one.
+        `cross`: landmark targets with all candidates and landmark candidates with all targets, about half of the pairs
+            each; at the end of either arm one landmark may meet only some.
+
+    Rounds: with `taken`, what is balanced is the union of all rounds. In `stripes` the targets stay equal, and candidates
+    with no label, then those with the fewest, are used first; in `spread` whatever has the fewest labels gets the next ones,
+    and the targets stay equal, give or take one, as long as the labels leave most pairs free (one more where a candidate
+    and a target that both lack a label have met already); a `block` and a `cross` grow.
 
     Arguments:
-        budget: how many, and in which design.
+        budget: how many new pairs; a share is one of the whole kernel.
         m: targets; 1 for a pointwise influence, of whose candidates a plain random sample is drawn.
         n: candidates.
-        masked: pairs (i, j) that are never labelled; pairs outside the kernel are an error.
+        masked: pairs (i, j) that are never labelled, in any order; pairs outside the kernel are an error.
         rng: what is drawn from.
-        priced: what costs.
+        priced: what costs; decides where no design is named.
+        design: how the pairs lie; None for `block` where the budget is `u=` or rows cost, and `stripes` elsewhere.
+        among: int [c], candidates that may be labelled; None for all. The others are withheld.
+        taken: targets i and candidates j of the pairs that have a label from earlier rounds and are not drawn again.
 
     Returns:
         i, j: int32 [L], sorted by (j, i), no pair twice. L is `budget.pairs(m, n)` (a whole block may hold a few more) less
-        what the mask makes impossible; a warning says how many that is.
+        what masked, taken and withheld pairs make impossible; a warning says how many that is.
 
     Raises:
-        ConfigError: more pairs are asked for than exist, or none is left.
+        ConfigError: more pairs are asked for than exist, none is left, or the design does not fit the budget.
 
-    *Cost*: O(L + n + m) in stripes.
+    *Cost*: O(L + n + m + masked + taken) but for a few repairs of the balance, each of as much.
     """
     asked = budget.pairs(m, n)
-    mask = _mask_keys(masked, m, n)
-    if budget.design(m, priced=priced) == "block" and asked < m * n - len(mask):
-        keys = _block(*_sides(budget, m, n), m, n, rng)
-        keys = keys[~np.isin(keys, mask)]
-    elif asked >= m * n - len(mask):
-        keys = np.setdiff1d(np.arange(m * n), mask, assume_unique=True)
+    kind = _checked(design, budget, m, priced)
+    openings = find_openings(m, n, masked=masked, taken=taken, among=among)
+    if asked >= len(openings):
+        keys = openings.every()
+    elif kind == "block":
+        keys = _block(budget, asked, openings, rng)
+    elif kind == "cross":
+        keys = cross(asked, openings, rng)
+    elif kind == "spread":
+        keys = spread(asked, openings, rng)
     else:
-        keys = _stripes(asked, m, n, mask, rng)
+        keys = stripes(asked, openings, rng)
     if len(keys) == 0:
-        raise ConfigError(
-            "labels: every pair that could be labelled has the same text on both sides. Use other targets."
-        )
+        raise ConfigError(_nothing_left(taken, among))
     if len(keys) < asked:
-        logger.warning("%d of the %d pairs to label are masked and stay without a label", asked - len(keys), asked)
+        why = " or ".join(["masked"] + ["labelled already"] * (taken is not None) + ["withheld"] * (among is not None))
+        logger.warning("%d of the %d pairs to label are %s and stay without a label", asked - len(keys), asked, why)
     keys = np.sort(keys)
     return (keys % m).astype(np.int32), (keys // m).astype(np.int32)
 
 
-def _mask_keys(masked: Iterable[tuple[int, int]] | Int[ndarray, "p 2"], m: int, n: int) -> Int[ndarray, "p"]:
-    """The masked pairs as sorted keys j·m + i, each once."""
-    pairs = np.asarray(masked if isinstance(masked, ndarray) else list(masked), dtype=np.int64).reshape(-1, 2)
-    i, j = pairs[:, 0], pairs[:, 1]
-    if np.any((i < 0) | (i >= m) | (j < 0) | (j >= n)):
-        raise ConfigError(f"a masked pair lies outside the kernel of {m} targets and {n} candidates.")
-    return np.unique(j * m + i)
+def _checked(design: DesignKind | None, budget: LabelBudget, m: int, priced: Price) -> DesignKind:
+    """The design that is meant, where it fits."""
+    if m == 1 or design is None:
+        return budget.design(m, priced=priced)
+    if design == "all" and budget.kind != "all":
+        raise ConfigError("the label design `all` is meant by labels: all. Say that, or name another design.")
+    if design == "pointwise":
+        raise ConfigError(f"the label design `pointwise` needs one target, and there are {m}. Say stripes or spread.")
+    return design
 
 
-def _block_sides(share: float, m: int, n: int) -> tuple[int, int]:
-    """Targets and candidates of a block: at least two of either, where there are two."""
-    candidates = min(n, max(2, round(share * n)))
-    return (1 if m == 1 else max(2, round(share * m))), candidates
+def _nothing_left(taken: Pairs | None, among: Int[ndarray, "c"] | None) -> str:
+    if taken is None and among is None:
+        return "labels: every pair that could be labelled has the same text on both sides. Use other targets."
+    return (
+        "labels: every pair that may be labelled has a label already or is masked. Withhold fewer candidates, or stop."
+    )
 
 
-def _sides(budget: LabelBudget, m: int, n: int) -> tuple[int, int]:
-    """Targets and candidates of the block that a budget means."""
-    if budget.kind == "block":
-        return _block_sides(budget.amount, m, n)
-    total = budget.pairs(m, n)
-    targets = min(m, max(2, isqrt(total)))
-    candidates = min(n, max(2, -(-total // targets)))
-    if budget.kind == "auto":
-        candidates = max(candidates, min(n, _AUTO_POINTWISE))
-    return min(m, max(targets, -(-total // candidates))), candidates
+def _block(budget: LabelBudget, asked: int, openings: Openings, rng: np.random.Generator) -> Int[ndarray, "L"]:
+    """The open pairs of a random block; one of earlier rounds grows, because its rows are paid for."""
+    m, columns = openings.m, openings.columns
+    if openings.column_count[columns].any():
+        return _grown_block(asked, openings, rng)
+    whole = budget.kind == "block" or len(columns) == openings.n
+    targets, candidates = budget.sides(m, openings.n) if whole else LabelBudget("count", asked).sides(m, len(columns))
+    chosen = columns[rng.choice(len(columns), min(candidates, len(columns)), replace=False)]
+    keys = (chosen[:, None] * m + rng.choice(m, targets, replace=False)[None, :]).ravel()
+    return keys[openings.is_open(keys)]
 
 
-def _block(targets: int, candidates: int, m: int, n: int, rng: np.random.Generator) -> Int[ndarray, "L"]:
-    columns = rng.choice(n, candidates, replace=False)
-    rows = rng.choice(m, targets, replace=False)
-    return (columns[:, None] * m + rows[None, :]).ravel()
+def _grown_block(asked: int, openings: Openings, rng: np.random.Generator) -> Int[ndarray, "L"]:
+    """The smallest block with at least `asked` open pairs that starts from the rows and columns that have labels."""
+    m, columns = openings.m, openings.columns
+    rows = by_count(np.minimum(openings.row_count, 1), rng)
+    columns = columns[by_count(np.minimum(openings.column_count[columns], 1), rng)]
 
+    def block(size: int) -> Int[ndarray, "q"]:
+        targets, candidates = LabelBudget("count", size).sides(m, len(columns))
+        return (columns[:candidates, None] * m + rows[None, :targets]).ravel()
 
-def _stripes(total: int, m: int, n: int, mask: Int[ndarray, "p"], rng: np.random.Generator) -> Int[ndarray, "L"]:
-    """Deals shuffled decks of the targets to the candidates; what one cannot take goes to the next one first."""
-    candidates, degrees = _degrees(total, m, n, mask, rng)
-    forbidden: dict[int, set[int]] = {}
-    for key in mask.tolist():
-        forbidden.setdefault(key // m, set()).add(key % m)
-    deck: deque[int] = deque()
-    keys: list[int] = []
-    for candidate, degree in zip(candidates.tolist(), degrees.tolist(), strict=True):
-        barred = forbidden.get(candidate, set())
-        taken: set[int] = set()
-        left: list[int] = []
-        while len(taken) < degree:
-            if not deck:
-                deck.extend(rng.permutation(m).tolist())
-            target = deck.popleft()
-            if target in taken or target in barred:
-                left.append(target)
-            else:
-                taken.add(target)
-        deck.extendleft(reversed(left))
-        keys.extend(candidate * m + target for target in taken)
-    return np.asarray(keys, dtype=np.int64)
-
-
-def _degrees(total: int, m: int, n: int, mask: Int[ndarray, "p"], rng: np.random.Generator) -> Pairs:
-    """The candidates that get labels, in random order, and how many each gets: as equal as the mask allows."""
-    order = rng.permutation(n)
-    room = m - np.bincount(mask // m, minlength=n)[order]
-    reach = np.cumsum(room)
-    used = max(total // min(PER_CANDIDATE, m), int(np.searchsorted(reach, total)) + 1)
-    used = min(n, used)
-    room = room[:used]
-    degrees = np.zeros(used, dtype=np.int64)
-    while (missing := total - int(degrees.sum())) > 0:
-        open_ = np.flatnonzero(degrees < room)
-        share, rest = divmod(missing, len(open_))
-        degrees[open_] += np.minimum(share, room[open_] - degrees[open_])
-        if share == 0:
-            degrees[open_[:rest]] += 1
-    return order[:used], degrees
+    return fewest_that_hold(asked, openings, block)

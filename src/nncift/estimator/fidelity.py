@@ -15,7 +15,7 @@ from nncift.data.labels import Labels
 from nncift.estimator import agreement
 from nncift.estimator.base import Estimator
 from nncift.estimator.baselines import baselines
-from nncift.estimator.design import DesignKind
+from nncift.estimator.budget import DesignKind
 from nncift.estimator.features import Features
 from nncift.estimator.holdout import group_masks, hold_out, kernel_shares
 from nncift.estimator.scoring import (
@@ -41,7 +41,7 @@ class Fidelity:
     """How well an estimator agrees with held-out labels.
 
     Attributes:
-        design: how the labels lie in the kernel (`stripes`, `block`, `all`, `pointwise`).
+        design: how the labels lie in the kernel (`stripes`, `block`, `spread`, `cross`, `all`, `pointwise`).
         trained_on: labels that the judged estimator was fitted to.
         held_out: labels that it was judged on.
         groups: the figures for all held-out labels (`all`), by whether target and candidate had training labels, and

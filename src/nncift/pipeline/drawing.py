@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from nncift.estimator.design import LabelBudget, Price, pairs_to_label
+from nncift.estimator.budget import LabelBudget, Price
+from nncift.estimator.design import pairs_to_label
 from nncift.pipeline.inputs import Axes
 from nncift.pipeline.journal import Pairs
 from nncift.seeds import generator

@@ -16,7 +16,7 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.design import LabelBudget, parse_labels
+from nncift.estimator.budget import LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.choosing import choose_objective

@@ -57,9 +57,14 @@ class Yardstick:
         return cls(problem, matrix.masked, sizes, random, _values(problem, order, sizes))
 
     def gains(self, predicted: Float[ndarray, "m n"]) -> Figures:
-        """Of the greedy choice on predictions, by budget: 0 is random, 1 is exact greedy; None where these are equal."""
-        _, order = _greedy(predicted, self.masked, max(self.sizes))
-        above = _values(self.problem, order, self.sizes) - self.random
+        """Of the greedy choice on predictions, by budget: 0 is random, 1 is exact greedy; None where these are equal.
+
+        Predictions that are all the same order nothing: a choice by id would be one random subset, so they count as random.
+        """
+        above = np.zeros(len(self.sizes))
+        if np.ptp(predicted) > 0:
+            _, order = _greedy(predicted, self.masked, max(self.sizes))
+            above = _values(self.problem, order, self.sizes) - self.random
         reach = self.best - self.random
         return {
             name: float(gained / most) if most > 0 else None

@@ -54,8 +54,8 @@ def _table(records: Sequence[Record]) -> list[str]:
             record["estimator"] + (" *" if record["default"] else ""),
             f"{record['labels']:,}",
             _cell(record["mse"], "#.3g"),
-            *(_cell(one, ".2f") for one in (*figures, *(gain.get(share) for share in gains))),
-            _cell(record["seconds"], ".1f"),
+            *(_cell(one, "z.2f") for one in (*figures, *(gain.get(share) for share in gains))),
+            _cell(record["seconds"], "z.1f"),
         ]
         table.add_row(*map(Text, cells))
     console = Console(width=_WIDTH, file=io.StringIO(), color_system=None, force_terminal=False)

@@ -13,7 +13,7 @@ from nncift.data.arrays import read_npz, write_npz
 from nncift.data.files import load_pool
 from nncift.errors import DataError
 from nncift.rehearsal.matrix import named_rows, read_matrix
-from toy_rehearsal import M, N, Known, make_known
+from toy_rehearsal import Known, M, N, make_known
 
 
 @pytest.fixture

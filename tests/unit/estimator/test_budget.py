@@ -1,11 +1,11 @@
-"""Reading how many pairs to label."""
+"""Reading how many pairs to label, and by which design."""
 
 from __future__ import annotations
 
 import pytest
 
 from nncift.errors import ConfigError
-from nncift.estimator.design import LabelBudget, parse_labels
+from nncift.estimator.budget import LabelBudget, parse_design, parse_labels
 
 
 @pytest.mark.parametrize(
@@ -65,3 +65,25 @@ def test_the_design_follows_from_the_budget_and_the_shape() -> None:
     assert parse_labels("u=5%").design(9) == "block"
     assert parse_labels("all").design(9) == "all"
     assert parse_labels("5%").design(1) == "pointwise"
+
+
+@pytest.mark.parametrize(
+    ("text", "design"), [("block", "block"), (" Stripes ", "stripes"), ("SPREAD", "spread"), ("cross", "cross")]
+)
+def test_a_design_is_read_by_its_name(text: str, design: str) -> None:
+    assert parse_design(text) == design
+
+
+@pytest.mark.parametrize(
+    ("text", "mend"),
+    [
+        ("stripe", "Did you mean 'stripes'"),
+        ("crosses", "Did you mean 'cross'"),
+        ("", "Known: block, stripes, spread, cross"),
+        ("pointwise", "Known: block, stripes, spread, cross"),
+        (3, "Known: block, stripes, spread, cross"),
+    ],
+)
+def test_an_unknown_design_is_refused_with_the_nearest_name(text: object, mend: str) -> None:
+    with pytest.raises(ConfigError, match=f"the label design is {text!r}, which does not exist. {mend}"):
+        parse_design(text)  # type: ignore[arg-type]

@@ -60,7 +60,7 @@ def page(asked: argparse.Namespace, found: Evaluation, command: str) -> list[str
         "",
         f"`{command}`",
         "",
-        f"NN-CIFT {__version__}, {asked.model}, {_versions(found)}; adapters of rank 8 on all linear layers, 3 epochs,",
+        f"NN-CIFT {__version__}, {asked.model}, {versions(found)}; adapters of rank 8 on all linear layers, 3 epochs,",
         f"learning rate 5e-4, batch 4; {asked.seeds} training seeds, {asked.draws} random draws, each trained once. Loss in",
         f"nats per response token on {found.records[0]['n'] // found.records[0]['cells']:,} test rows, lower is better;",
         "intervals 95 %. p is adjusted over the chosen subsets; controls stand beside without a claim.",
@@ -127,7 +127,8 @@ def _rows(rows: float) -> str:
     return f"{int(rows):,}" if rows == int(rows) else f"{rows:,.1f}"
 
 
-def _versions(found: Evaluation) -> str:
+def versions(found: Evaluation) -> str:
+    """Number format, device and packages of an evaluation."""
     environment = json.loads((found.folder / "environment.json").read_text(encoding="utf-8"))
     packages = environment["packages"]
     where = f"{environment['dtype']} on {environment['device']}"

@@ -96,10 +96,15 @@ def test_company_order_and_batches_do_not_matter(
     alike(row_states(other, [ROWS[k] for k in order], folder=tmp_path / "other"), whole, order)
 
 
-def test_any_order_gives_the_same_bits(lm: LanguageModel, tmp_path: Path) -> None:
+def test_any_order_gives_the_same_chunks_and_bits(
+    lm: LanguageModel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "_CHUNK", 3)
     whole = row_states(lm, ROWS, folder=tmp_path / "a")
     backwards = row_states(lm, ROWS[::-1], folder=tmp_path / "b")
     assert [getattr(backwards, name)[::-1].tobytes() for name in FIELDS] == bits(whole)
+    a, b = ({path.name for path in (tmp_path / side).rglob("*.npz")} for side in "ab")  # named by their bytes
+    assert a == b and len(a) == 3
 
 
 def test_what_is_kept_is_not_read_again(lm: LanguageModel, tmp_path: Path) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 from toy_rehearsal import Known, make_known
-from toy_road import run_cli
+from toy_road import make_corpus, run_cli
 
 
 @pytest.fixture(scope="module")
@@ -54,8 +55,25 @@ def test_the_table_has_a_row_for_each_and_ends_with_what_and_where(known: Known,
         assert starts.count(["stripes", name]) == 2
     assert starts.count(["-", "predict"]) == 2
     assert sum("gaussian-process *" in line for line in lines) == 2
-    assert lines[-1].startswith("4 designs × estimators, 1 repeat each, on ")
+    assert lines[-1].startswith("4 combinations of design and estimator, 1 repeat each, on ")
     assert all(stage in done.stderr for stage in ("embed", "42 rows", "4 fits"))
+
+
+@pytest.mark.parametrize(("influence", "design"), [("similarity", "stripes"), ("length", "pointwise")])
+def test_it_reads_what_label_writes(tmp_path: Path, influence: str, design: str) -> None:
+    corpus = make_corpus(tmp_path / "corpus", n=30, beta=12)
+    rows = [*corpus.pool.read_text().splitlines(), corpus.target.read_text().splitlines()[0]]
+    corpus.pool.write_text("\n".join(rows) + "\n")  # a candidate that is a target too: its pair has no influence
+    np.save(tmp_path / "pool.npy", np.load(tmp_path / "corpus" / "pool.npy")[[*range(30), 0]])
+    files = [str(corpus.pool), "--target", str(corpus.target), "-e", f"pool.npy,{corpus.target.with_suffix('.npy')}"]
+    done = run_cli("label", *files, "-i", influence, "--labels", "all", "-o", "labels.npz", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    more = ["--labels", "40%", "--repeats", "2", "--estimator", "means", "--json"]
+    done = run_cli("fidelity", "labels.npz", "--pool", *files, *more, cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    first = json.loads(done.stdout)[0]
+    assert first["design"] == design and first["labels"] == round(0.4 * 31 * (9 if design == "stripes" else 1))
+    assert ("1 of 279 pairs have no finite influence" in done.stderr) == (design == "stripes")
 
 
 def test_one_sentence_for_what_cannot_work(known: Known, tmp_path: Path) -> None:

@@ -142,7 +142,8 @@ def test_the_default_row_is_what_select_would_take(known: Known, tmp_path: Path)
     assert first["labels"] == round(0.2 * M * N)
     block = judge(known, labels="u=50%", estimator=CHEAP, repeats=1)
     assert [one["default"] for one in block] == [False, True, False] and block[0]["design"] == "block"
-    named = judge(known, design="spread,stripes", estimator=CHEAP, repeats=1)
+    named = judge(known, design="block,stripes", estimator=CHEAP, repeats=1)
+    assert named[-1]["labels"] == rows_of(named)["stripes", "means"]["labels"] != named[0]["labels"]
     assert [(one["design"], one["estimator"]) for one in named if one["default"]] == [("stripes", "gaussian-process")]
 
 

@@ -14,7 +14,8 @@ Row = tuple[str, str, bool]
 """Design, estimator, and whether `select` would take these."""
 
 BASELINE: Row = ("-", "predict the mean", False)
-"""What every estimator is held against; with several designs it has the labels of the first."""
+"""What every estimator is held against; with several designs it has the labels that `select`
+would draw, else those of the first."""
 
 
 class Figure(TypedDict):

@@ -49,10 +49,11 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     target, pool = read_features(config, sides, reporter)
     judge = Judge.of(matrix, seed=config.seed)
     tally = Tally()
+    beside = next((trial.design for trial in trials if trial.usual), trials[0].design)
     reporter.begin("fit", len(trials) * len(estimators), "fits")
     for trial in trials:
         labelled = trial.labelled
-        if trial.design == trials[0].design:
+        if trial.design == beside:
             guess = np.full(labelled.shape, trial.labels.y.mean(dtype=np.float64), dtype=np.float32)
             tally.add(BASELINE, judge.judge(guess, trial.labels, labelled, trial.unseen, seconds=None))
         for name, estimator in estimators.items():

@@ -35,8 +35,12 @@ def shown(records: Sequence[Record], config: FidelityConfig) -> list[str]:
         lines.append("* is what `nncift select` takes where it is told nothing else.")
     count = sum(record["candidates"] == "all" for record in records) - 1
     kept = f"; predictions in {config.predictions}" if config.predictions else ""
-    fits = f"{count:,} design{'' if count == 1 else 's'} × estimators, {config.repeats:,} repeat"
-    return [*lines, f"{fits}{'' if config.repeats == 1 else 's'} each, on {config.matrix}{kept}"]
+    what = f"{_count(count, 'combination')} of design and estimator, {_count(config.repeats, 'repeat')} each"
+    return [*lines, f"{what}, on {config.matrix}{kept}"]
+
+
+def _count(number: int, what: str) -> str:
+    return f"{number:,} {what}{'' if number == 1 else 's'}"
 
 
 def _table(records: Sequence[Record]) -> list[str]:

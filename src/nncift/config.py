@@ -16,6 +16,7 @@ from nncift.registry import PACKAGED_MODELS, did_you_mean, names
 from nncift.version import __version__
 
 Known = Literal["keep", "predict"]
+Design = Literal["auto", "block", "stripes", "spread", "cross"]
 Feature = Literal["auto", "embedding", "states"]
 Task = Literal["instruction", "task-specific", "continual"]
 
@@ -72,6 +73,11 @@ class _TeacherOptions(Options):
     )
     labels: str = setting(
         "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto.", "auto"
+    )
+    design: Design = setting(
+        "How the labels lie among the pairs: block, stripes, spread or cross; auto: a block where rows are what an exact "
+        "influence costs, else stripes.",
+        "auto",
     )
     format: str = setting("Row layout of the pool: auto, alpaca, sharegpt, messages, prompt-completion, text.", "auto")
     target_format: str = setting("Row layout of the target.", "auto")

@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import numpy as np
 
-from nncift.estimator.budget import LabelBudget, Price
+from nncift.estimator.budget import LabelBudget, NamedDesign, Price
 from nncift.estimator.design import pairs_to_label
 from nncift.pipeline.inputs import Axes
 from nncift.pipeline.journal import Pairs
 from nncift.seeds import generator
 
 
-def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "pair") -> Pairs:
-    """The pairs to label, sorted by (j, i): as a block where rows are what costs, in stripes where pairs do. Where the pool
-    rows are to be covered beside the target, half of a number of labels goes to each, because stripes over both would leave
-    a small target next to none.
+def draw_pairs(
+    labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "pair", design: NamedDesign | None = None
+) -> Pairs:
+    """The pairs to label, sorted by (j, i): by the design that is asked for, else as a block where rows are what costs, in
+    stripes where pairs do. Where the pool rows are to be covered beside the target, half of a number of labels goes to each,
+    because one draw over both would leave a small target next to none.
 
     Raises:
         ConfigError: more labels are asked for than there are pairs, or all pairs have the same text on both sides.
@@ -22,8 +24,8 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "p
     m, n = max(1, len(axes.rows)), len(axes.columns)
     rng = generator(seed, "labels")
     if len(axes.rows) <= axes.m or labels.kind in ("all", "block"):
-        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced)
-    if priced == "row":
+        return pairs_to_label(labels, m, n, masked=axes.masked, rng=rng, priced=priced, design=design)
+    if design == "block" or (design is None and priced == "row"):
         return _blocks_of_both(labels, axes, rng)
     total = labels.pairs(m, n)
     near = min(total // 2, axes.m * n)
@@ -32,7 +34,7 @@ def draw_pairs(labels: LabelBudget, axes: Axes, seed: int, *, priced: Price = "p
         inside = axes.masked[(axes.masked[:, 0] >= low) & (axes.masked[:, 0] < high)] - np.array([low, 0])
         if count:
             budget = LabelBudget("count", count)
-            i, j = pairs_to_label(budget, high - low, n, masked=inside, rng=rng, priced=priced)
+            i, j = pairs_to_label(budget, high - low, n, masked=inside, rng=rng, priced=priced, design=design)
             parts.append((i + low, j))
     i, j = (np.concatenate(axis).astype(np.int32) for axis in zip(*parts, strict=True))
     order = np.lexsort((i, j))

@@ -225,14 +225,14 @@ class _Road:
     def _estimate(self, config: SelectConfig, labels: Labels) -> tuple[Fitted, dict[str, Any]]:
         estimator: Estimator = registry.load("estimator", config.estimator)()
         seed = config.seed
-        priced = self.setup.influence.traits.priced
-        design = self.setup.labels.design(kernel_shape(self.setup.axes)[0], priced=priced)
         seen = self.features()
         made_by = content_key(self.models.features_key)
 
         def work(done: Work) -> None:
             self.reporter.begin("train", 2, "fits")
-            fidelity = measure(labels, seen.rows, seen.columns, design_kind=design, estimator=estimator, seed=seed)
+            fidelity = measure(
+                labels, seen.rows, seen.columns, design_kind=self.setup.design, estimator=estimator, seed=seed
+            )
             self.reporter.advance(1)
             fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:

@@ -16,7 +16,7 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.budget import LabelBudget, parse_labels
+from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.choosing import choose_objective
@@ -84,6 +84,12 @@ class Setup:
         i, j = self.pairs
         targets = len(np.unique(i)) if self.influence.traits.pairwise else helped
         return Asked(targets, len(np.unique(j)), len(i), columns)
+
+    @property
+    def design(self) -> DesignKind:
+        """How the labels lie among the pairs."""
+        usual = self.labels.design(kernel_shape(self.axes)[0], priced=self.influence.traits.priced)
+        return usual if self.config.design == "auto" or usual in ("all", "pointwise") else self.config.design
 
     @property
     def reads_states(self) -> bool:
@@ -184,7 +190,8 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
-    pairs = draw_pairs(labels, axes, config.seed, priced=traits.priced)
+    design = None if config.design == "auto" else config.design
+    pairs = draw_pairs(labels, axes, config.seed, priced=traits.priced, design=design)
     exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
     if choosing is not None and not exact and len(pairs[0]) < FEWEST_LABELS:
         raise ConfigError(

@@ -25,9 +25,9 @@ class FidelityConfig(Options):
         "Targets: the rows that were labelled; without them the pool is its own target.", None, short="-t"
     )
     estimator: str = setting("Estimators to judge (see `nncift list`), by comma, or all.", DEFAULT_ESTIMATOR)
-    design: str | None = setting(
-        f"How labels lie: {', '.join(get_args(NamedDesign))}, by comma, or all; what `select` would take where none is named.",
-        None,
+    design: str = setting(
+        f"How labels lie: {', '.join(get_args(NamedDesign))}, by comma, or all; auto: as `select` would lay them.",
+        "auto",
     )
     labels: str = setting("Exact influences that are shown: a number of pairs, 5% of pairs, u=5% per axis, auto.", "5%")
     repeats: int = setting("Draws of the labels.", 5)
@@ -68,7 +68,7 @@ class FidelityConfig(Options):
     @property
     def designs(self) -> tuple[str, ...]:
         """The names behind `--design`; none where `select` decides."""
-        return () if self.design is None else _named(self.design, "--design", get_args(NamedDesign))
+        return () if self.design.strip() == "auto" else _named(self.design, "--design", get_args(NamedDesign))
 
     @property
     def withheld(self) -> float:

@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Any
 from nncift.version import __version__
 
 if TYPE_CHECKING:
-    from nncift.api import evaluate, label, select
+    from nncift.api import evaluate, fidelity, label, select
     from nncift.selection import Selection
 
-__all__ = ["Selection", "__version__", "evaluate", "label", "select"]
+__all__ = ["Selection", "__version__", "evaluate", "fidelity", "label", "select"]
 
-_HOME = {"evaluate": "nncift.api", "label": "nncift.api", "select": "nncift.api", "Selection": "nncift.selection"}
+_HOME = dict.fromkeys(("evaluate", "fidelity", "label", "select"), "nncift.api") | {"Selection": "nncift.selection"}
 
 
 def __getattr__(name: str) -> Any:

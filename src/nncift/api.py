@@ -18,6 +18,9 @@ from nncift.evaluation.evaluate import evaluate as _evaluate
 from nncift.evaluation.options import EvaluateConfig
 from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
+from nncift.rehearsal.options import FidelityConfig
+from nncift.rehearsal.records import Record
+from nncift.rehearsal.rehearse import rehearse
 from nncift.run import content_key
 from nncift.selection import Selection
 
@@ -81,6 +84,30 @@ def label(pool: Rows, *, target: Rows | None = None, output: str | Path, **optio
     if target is not None:
         named["target"] = _as_file(target)
     return _label(LabelConfig.of(named))
+
+
+def fidelity(matrix: str | Path, *, pool: Rows, target: Rows | None = None, **options: Any) -> list[Record]:
+    """Judges estimators and label designs on exact influences of every pair: what a few labels would have given.
+
+    Args:
+        matrix: the `.npz` that `label(..., labels="all")` wrote: `values` (float [m, n], NaN for masked pairs), `target_ids`
+            and `pool_ids`; or `i`, `j`, `y` of every pair in place of the values.
+        pool, target: the rows that were labelled, as in `label`; they are matched by their ids, in whatever order.
+        options: every further option of `nncift fidelity`, with underscores: `estimator`, `design`, `labels`, `repeats`,
+            `unseen`, `features`, `embedder`, `model`, `predictions`, `seed` and so on (see
+            `nncift.rehearsal.options.FidelityConfig`).
+
+    Returns:
+        A record for each design and estimator, and for predicting the mean of the labels: what `nncift fidelity --json`
+        prints.
+
+    Raises:
+        NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
+    """
+    named = {"matrix": str(matrix), "pool": _as_file(pool), **options}
+    if target is not None:
+        named["target"] = _as_file(target)
+    return rehearse(FidelityConfig.of(named))
 
 
 def evaluate(

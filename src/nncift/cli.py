@@ -19,6 +19,7 @@ from nncift.config import LabelConfig, SelectConfig, changed_options, default_na
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
 from nncift.registry import did_you_mean
+from nncift.rehearsal.options import FidelityConfig
 from nncift.version import __version__
 
 log = logging.getLogger(__name__)
@@ -176,6 +177,19 @@ def label(config: LabelConfig, as_json: AsJson = False, quiet: Quiet = False) ->
     m, n = labels.shape
     summary = {"labels": len(labels), "targets": m, "pool": n, "output": config.output}
     print(json.dumps(summary) if as_json else f"{len(labels):,} of {m * n:,} influences in {config.output}")
+
+
+@app.command()
+@options_of(FidelityConfig, "matrix")
+def fidelity(config: FidelityConfig, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Judge estimators and label designs on exact influences of every pair: what a few labels would have given."""
+    from nncift.rehearsal.rehearse import rehearse
+    from nncift.rehearsal.table import shown
+    from nncift.screen import Bars
+
+    with Bars(hidden=quiet or as_json) as bars:
+        records = rehearse(config, bars)
+    print(json.dumps(records) if as_json else "\n".join(shown(records, config)))
 
 
 @app.command()

@@ -49,11 +49,11 @@ def test_help_comes_at_once(cli: Cli) -> None:
         done = cli("--help")
         seconds.append(time.perf_counter() - started)
     assert done.returncode == 0
-    assert all(verb in done.stdout for verb in ("select", "label", "run", "list", "doctor", "demo"))
+    assert all(verb in done.stdout for verb in ("select", "label", "fidelity", "run", "list", "doctor", "demo"))
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["select", "label", "run", "list", "doctor", "demo"])
+@pytest.mark.parametrize("verb", ["select", "label", "fidelity", "run", "list", "doctor", "demo"])
 def test_every_verb_has_help(cli: Cli, verb: str) -> None:
     done = cli(verb, "--help")
     assert done.returncode == 0 and len(done.stdout.splitlines()) > 3

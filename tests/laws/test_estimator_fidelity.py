@@ -13,11 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from nncift.data.labels import Labels
-from nncift.errors import ConfigError
 from nncift.estimator.budget import parse_labels
 from nncift.estimator.design import pairs_to_label
 from nncift.estimator.features import embedding_features
-from nncift.estimator.fidelity import AS_KERNEL, Fidelity, dense_fidelity, measure
+from nncift.estimator.fidelity import AS_KERNEL, Fidelity, measure
 from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares
 from nncift.estimator.perceptron import Network
 from nncift.estimator.scoring import TrainingScale, score_group
@@ -142,10 +141,6 @@ def test_the_quadrants_of_a_block_have_the_published_sizes() -> None:
     expected = (0, (M - 12) * 18, 12 * (N - 18), (M - 12) * (N - 18))
     assert [round(shares[words] * open_) for words in GROUPS] == list(expected)
     assert sum(shares.values()) == pytest.approx(1)
-    labelled = ~np.isnan(labels.dense())
-    found = dense_fidelity(KERNEL, KERNEL, labelled, design_kind="block")
-    assert [found[words].labels for words in GROUPS[1:]] == list(expected[1:])
-    assert found["all"].labels == open_
 
 
 def test_the_headline_weighs_the_groups_as_the_kernel_does() -> None:
@@ -267,31 +262,3 @@ def test_a_pointwise_influence_is_judged_on_hidden_candidates() -> None:
     spearman = found.groups["all"].measures["spearman"].value
     assert spearman is not None and spearman > 0.5
     assert "Of two candidates" not in found.sentence()
-
-
-def test_dense_fidelity_is_the_brute_force_over_unlabelled_pairs() -> None:
-    rng = np.random.default_rng(0)
-    exact = rng.normal(size=(12, 17)).astype(np.float32)
-    predicted = (exact + rng.normal(size=(12, 17))).astype(np.float32)
-    labelled = rng.uniform(size=(12, 17)) < 0.2
-    exact[3, 5], labelled[3, 5] = np.nan, False
-    predicted[labelled] = 1e6  # must not count
-    open_ = np.isfinite(exact) & ~labelled
-    found = dense_fidelity(exact, predicted, labelled, design_kind="stripes")["all"]
-    errors = sum((float(exact[i, j]) - float(predicted[i, j])) ** 2 for i, j in zip(*np.nonzero(open_), strict=True))
-    around = sum((float(exact[i, j]) - exact[labelled].mean()) ** 2 for i, j in zip(*np.nonzero(open_), strict=True))
-    assert found.labels == open_.sum()
-    assert found.measures["mse"].value == pytest.approx(errors / open_.sum())
-    assert found.measures["r2"].value == pytest.approx(1 - errors / around, rel=1e-5)
-    centred = [
-        np.where(open_, k - np.nanmean(np.where(open_, k, np.nan), axis=1, keepdims=True), 0)
-        for k in (exact, predicted)
-    ]
-    means = [values.sum(axis=0) / open_.sum(axis=0) for values in centred]
-    ranks = [np.argsort(np.argsort(values)) for values in means]
-    assert found.measures["candidate_spearman"].value == pytest.approx(np.corrcoef(*ranks)[0, 1])
-
-
-def test_dense_fidelity_refuses_a_transposed_kernel() -> None:
-    with pytest.raises(ConfigError, match=r"\(60, 90\), \(90, 60\)"):
-        dense_fidelity(KERNEL, KERNEL.T, np.zeros((M, N), bool), design_kind="stripes")

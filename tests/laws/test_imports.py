@@ -22,6 +22,7 @@ ORDER = (
         "run",
         "scale",
         "pipeline",
+        "rehearsal",
         "evaluation",
         "plan",
         "experiment",

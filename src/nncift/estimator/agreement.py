@@ -85,7 +85,11 @@ def row_spearman(
 
 def top_overlap(exact: Float[ndarray, "c"], predicted: Float[ndarray, "c"], share: float = TOP_SHARE) -> float:
     """Share of the truly best candidates that are predicted among the best; ties at the edge count by their chance."""
-    k = max(1, round(share * len(exact)))
+    return shared_best(exact, predicted, max(1, round(share * len(exact))))
+
+
+def shared_best(exact: Float[ndarray, "c"], predicted: Float[ndarray, "c"], k: int) -> float:
+    """How much the k highest of both sides have in common, of k; ties at the edge count by their chance."""
     return float((_membership(exact, k) * _membership(predicted, k)).sum() / k)
 
 

@@ -12,20 +12,18 @@ from jaxtyping import Bool, Float
 from numpy import ndarray
 
 from nncift.data.labels import Labels
-from nncift.errors import ConfigError
 from nncift.estimator import agreement
 from nncift.estimator.base import Estimator
 from nncift.estimator.baselines import baselines
 from nncift.estimator.budget import DesignKind
 from nncift.estimator.features import Features
-from nncift.estimator.holdout import GROUPS, group_masks, hold_out, kernel_shares
+from nncift.estimator.holdout import group_masks, hold_out, kernel_shares
 from nncift.estimator.scoring import (
     FEWEST,
     Group,
     Predictions,
     TrainingScale,
     cluster_axis,
-    score_dense,
     score_group,
     unmeasurable,
 )
@@ -190,42 +188,6 @@ def _verdict(
     if bounds[0] > 0:
         return strongest, "beats"
     return strongest, "worse" if bounds[1] < 0 else "within chance"
-
-
-def dense_fidelity(
-    exact: Float[ndarray, "m n"],
-    predicted: Float[ndarray, "m n"],
-    labelled: Bool[ndarray, "m n"],
-    *,
-    design_kind: DesignKind,
-) -> dict[str, Group]:
-    """Scores a filled kernel against a full exact one, on the pairs that had no label.
-
-    For benchmarks, where every pair's influence was paid for. Entries of `exact` that are not finite (masked pairs)
-    are left out. The candidates' means are taken over unlabelled pairs after each target's own mean was taken off, so
-    that it does not matter which targets a candidate has them on.
-
-    Arguments:
-        exact: float [m, n] true influences.
-        predicted: float [m, n] the estimator's.
-        labelled: bool [m, n], true where the estimator was given the exact value (validation labels included).
-        design_kind: `block` adds the groups by what had labels, in words.
-
-    Returns:
-        Figures by group (`all`, and with a block the three quadrants that had no labels), without intervals.
-
-    *Cost*: a few sorts of the m·n pairs.
-    """
-    if not exact.shape == predicted.shape == labelled.shape:
-        raise ConfigError(f"the kernels differ in shape: {exact.shape}, {predicted.shape}, {labelled.shape}.")
-    open_ = np.isfinite(exact) & ~labelled
-    mean = float(exact[labelled].mean(dtype=np.float64)) if labelled.any() else 0.0
-    masks = {"all": open_}
-    if design_kind == "block":
-        row_seen, column_seen = labelled.any(axis=1, keepdims=True), labelled.any(axis=0)
-        kinds = (~row_seen & column_seen, row_seen & ~column_seen, ~row_seen & ~column_seen)
-        masks |= {words: open_ & kind for words, kind in zip(GROUPS[1:], kinds, strict=True)}
-    return {words: score_dense(words, exact, predicted, mask, mean=mean) for words, mask in masks.items()}
 
 
 def _comparison(verdict: Verdict, baseline: str, explained: float) -> str:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from functools import partial
 
 import numpy as np
-from jaxtyping import Bool, Float, Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.data.labels import Labels
@@ -17,7 +17,6 @@ FEWEST = 10  # labels, pairs of labels, candidates, or common targets, below whi
 ROW_LABELS = 5  # of a target, below which the order within it is mostly chance
 _POINTWISE = ("mse", "mse_unit", "r2", "spearman", "top_overlap")
 _PAIRWISE = ("mse", "mse_unit", "r2", "spearman", "concordance", "row_spearman", "candidate_spearman", "top_overlap")
-_DENSE = ("mse", "r2", "spearman", "row_spearman", "candidate_spearman", "top_overlap")
 
 Predictions = dict[str, Float[ndarray, "L"]]
 _Weighted = Callable[[ndarray, ndarray, ndarray | None], float]
@@ -109,45 +108,9 @@ def score_group(
     return Group(words, len(held), found)
 
 
-def score_dense(
-    words: str,
-    exact: Float[ndarray, "m n"],
-    predicted: Float[ndarray, "m n"],
-    mask: Bool[ndarray, "m n"],
-    *,
-    mean: float,
-) -> Group:
-    """The figures about the entries of two full kernels under a mask, without intervals and baselines.
-
-    Arguments:
-        mean: the mean of the training labels, which R² refers to.
-    """
-    i, j = np.nonzero(mask)
-    if len(i) < FEWEST:
-        return unmeasurable(words, len(i), names=_DENSE)
-    y, p = exact[mask], predicted[mask]
-    rows = [row for row in agreement.rows_of(i, ROW_LABELS) if np.ptp(y[row]) > 0]
-    candidates = np.unique(j)
-    true, guess = (_centred_means(values, i, j)[candidates] for values in (y, p))
-    found = {
-        "mse": Measure(agreement.mean_squared_error(y, p), len(y)),
-        "r2": Measure(agreement.r_squared(y, p, mean=mean), len(y)),
-        "spearman": Measure(agreement.spearman(y, p), len(y)),
-        "row_spearman": _missing(len(y)),
-        "candidate_spearman": _missing(len(y)),
-        "top_overlap": _missing(len(y)),
-    }
-    if rows:
-        found["row_spearman"] = Measure(float(agreement.row_spearman(y, p, rows).mean()), len(rows))
-    if len(candidates) >= FEWEST:
-        found["candidate_spearman"] = Measure(agreement.spearman(true, guess), len(candidates))
-        found["top_overlap"] = Measure(agreement.top_overlap(true, guess), len(candidates))
-    return Group(words, len(y), found)
-
-
-def unmeasurable(words: str, labels: int, *, pointwise: bool = False, names: tuple[str, ...] | None = None) -> Group:
+def unmeasurable(words: str, labels: int, *, pointwise: bool = False) -> Group:
     """A group with too few labels for any figure."""
-    return Group(words, labels, {name: _missing(labels) for name in names or (_POINTWISE if pointwise else _PAIRWISE)})
+    return Group(words, labels, {name: _missing(labels) for name in (_POINTWISE if pointwise else _PAIRWISE)})
 
 
 def cluster_axis(held: Labels) -> Int[ndarray, "L"]:
@@ -276,9 +239,3 @@ def _measure(value: float, n: int, bounds: tuple[float, float] | None, others: d
 
 def _missing(labels: int) -> Measure:
     return Measure(None, labels, missing=f"not measurable with {labels} labels")
-
-
-def _centred_means(values: Float[ndarray, "L"], i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float[ndarray, "n"]:
-    """Mean of each candidate's values after each target's mean was taken off; 0 for candidates without any."""
-    row = np.bincount(i, values) / np.maximum(np.bincount(i), 1)
-    return np.bincount(j, values - row[i]) / np.maximum(np.bincount(j), 1)

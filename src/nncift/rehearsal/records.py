@@ -1,0 +1,90 @@
+"""The figures over all repeats: what `nncift fidelity --json` prints, one record for each row of the table."""
+
+from __future__ import annotations
+
+from typing import TypedDict
+
+import numpy as np
+
+from nncift.estimator.dense import CANDIDATES, PAIRS
+from nncift.rehearsal.gains import BUDGETS
+from nncift.rehearsal.judging import Candidates, Judged
+
+Row = tuple[str, str, bool]
+"""Design, estimator, and whether `select` would take these."""
+
+BASELINE: Row = ("-", "predict the mean", False)
+"""What every estimator is held against; with several designs it has the labels that `select`
+would draw, else those of the first."""
+
+
+class Figure(TypedDict):
+    """A mean over repeats with its standard error, None where there is one repeat."""
+
+    mean: float
+    se: float | None
+
+
+class Record(TypedDict):
+    """One row; a figure is None where it has no meaning."""
+
+    design: str
+    estimator: str
+    default: bool
+    labels: int
+    candidates: Candidates
+    mse: Figure | None
+    r2: Figure | None
+    spearman: Figure | None
+    row_spearman: Figure | None
+    candidate_spearman: Figure | None
+    top30_overlap: Figure | None
+    objective_gain: dict[str, Figure | None] | None
+    seconds: Figure | None
+
+
+class Tally:
+    """Collects what was judged, repeat by repeat."""
+
+    def __init__(self) -> None:
+        self.judged: dict[tuple[Candidates, Row], list[Judged]] = {}
+
+    def add(self, row: Row, found: dict[Candidates, Judged]) -> None:
+        """One more repeat of a row."""
+        for candidates, judged in found.items():
+            self.judged.setdefault((candidates, row), []).append(judged)
+
+    def records(self) -> list[Record]:
+        """Those over all candidates first, and in each part the baseline last."""
+        order = sorted(self.judged, key=lambda key: (key[0] == "unseen", key[1] == BASELINE))
+        return [_record(candidates, row, self.judged[candidates, row]) for candidates, row in order]
+
+
+def figure(values: list[float | None]) -> Figure | None:
+    """Mean and standard error of the repeats that have a value; None where none has."""
+    there = np.array([value for value in values if value is not None])
+    if not len(there):
+        return None
+    error = float(there.std(ddof=1) / np.sqrt(len(there))) if len(there) > 1 else None
+    return {"mean": float(there.mean()), "se": error}
+
+
+def _record(candidates: Candidates, row: Row, repeats: list[Judged]) -> Record:
+    design, estimator, default = row
+    found = {name: figure([one.figures[name] for one in repeats]) for name in (*PAIRS, *CANDIDATES)}
+    gains = [one.gains for one in repeats if one.gains is not None]
+    return {
+        "design": design,
+        "estimator": estimator,
+        "default": default,
+        "labels": round(float(np.mean([one.labels for one in repeats]))),
+        "candidates": candidates,
+        "mse": found["mse"],
+        "r2": found["r2"],
+        "spearman": found["spearman"],
+        "row_spearman": found["row_spearman"],
+        "candidate_spearman": found["candidate_spearman"],
+        "top30_overlap": found["top30_overlap"],
+        "objective_gain": {name: figure([one[name] for one in gains]) for name in BUDGETS} if gains else None,
+        "seconds": figure([one.seconds for one in repeats]),
+    }

@@ -1,0 +1,125 @@
+"""The verb `fidelity`: the method for a few labels, again and again, where every influence is known."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from pathlib import Path
+from time import perf_counter
+
+import numpy as np
+from jaxtyping import Float32
+from numpy import ndarray
+
+from nncift import registry
+from nncift.data.arrays import write_npz
+from nncift.errors import ConfigError
+from nncift.estimator.base import Estimator
+from nncift.estimator.features import Features
+from nncift.progress import Reporter, Silent
+from nncift.rehearsal.judging import Judge
+from nncift.rehearsal.matrix import Matrix, read_matrix
+from nncift.rehearsal.options import FidelityConfig
+from nncift.rehearsal.reading import read_features, read_sides
+from nncift.rehearsal.records import BASELINE, Record, Tally
+from nncift.rehearsal.trials import Trial, draw_trials
+
+
+def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[Record]:
+    """Judges estimators and label designs on a matrix of exact influences.
+
+    For each design and repeat some pairs are labelled from the matrix, each estimator is fitted to these labels and
+    predicts all pairs, and the predictions are held against the matrix.
+
+    Returns:
+        One record for each design and estimator, and one for predicting the mean of the labels; with candidates withheld
+        from labelling as many again for these alone.
+
+    Raises:
+        NnciftError: anything that a user can mend.
+
+    *Cost*: a fit for each design, estimator and repeat; of the language model one forward for each row.
+    """
+    reporter = reporter or Silent()
+    estimators = {name: _estimator(name) for name in config.estimators}
+    matrix = read_matrix(Path(config.matrix))
+    sides = read_sides(config, matrix)
+    trials = draw_trials(config, matrix)
+    keep = _keeper(config, matrix)
+    target, pool = read_features(config, sides, reporter)
+    judge = Judge.of(matrix, seed=config.seed)
+    tally = Tally()
+    beside = next((trial.design for trial in trials if trial.usual), trials[0].design)
+    reporter.begin("fit", len(trials) * len(estimators), "fits")
+    for trial in trials:
+        labelled = trial.labelled
+        if trial.design == beside:
+            guess = np.full(labelled.shape, trial.labels.y.mean(dtype=np.float64), dtype=np.float32)
+            tally.add(BASELINE, judge.judge(guess, trial.labels, labelled, trial.unseen, seconds=None))
+        for name, estimator in estimators.items():
+            predicted, seconds = _predict(estimator, trial, target, pool)
+            row = (trial.design, name, trial.usual and name == FidelityConfig.estimator)
+            tally.add(row, judge.judge(predicted, trial.labels, labelled, trial.unseen, seconds=seconds))
+            keep(trial, name, predicted)
+            reporter.advance(1)
+    reporter.end(f"{len(trials) * len(estimators):,} fits")
+    return tally.records()
+
+
+def _estimator(name: str) -> Estimator:
+    made = registry.load("estimator", name)()
+    if not hasattr(made, "fit"):
+        raise ConfigError(
+            f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
+        )
+    return made
+
+
+def _predict(
+    estimator: Estimator, trial: Trial, target: Features | None, pool: Features
+) -> tuple[Float32[ndarray, "m n"], float]:
+    """All pairs from the labels of a trial, and how many seconds that took."""
+    begun = perf_counter()
+    fitted = estimator.fit(trial.labels, target, pool, seed=trial.seed)
+    spent = perf_counter() - begun
+    fitted.kernel(None if target is None else target.take([0]), pool.take([0])).fill()  # compiles, the first time
+    begun = perf_counter()
+    values = fitted.kernel(target, pool).fill()
+    return values.T, spent + perf_counter() - begun
+
+
+def _keeper(config: FidelityConfig, matrix: Matrix) -> Callable[[Trial, str, ndarray], None]:
+    """What keeps a prediction, in the order of the user's matrix; nothing where no folder is named.
+
+    Raises:
+        ConfigError: the folder cannot be made.
+    """
+    if config.predictions is None:
+        return lambda trial, name, predicted: None
+    folder = Path(config.predictions)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ConfigError(f"--predictions {config.predictions!r} cannot be made a folder: {error.strerror}.") from error
+    names = {"target_ids": (matrix.target_ids, matrix.rows), "pool_ids": (matrix.pool_ids, matrix.columns)}
+    filed = {name: _filed_ids(ids, places) for name, (ids, places) in names.items()}
+
+    def keep(trial: Trial, name: str, predicted: ndarray) -> None:
+        unseen = np.zeros(len(matrix.pool_ids), dtype=bool)
+        unseen[matrix.columns[trial.unseen]] = True
+        arrays = {
+            "predicted": matrix.as_filed(predicted),
+            "labelled": matrix.as_filed(trial.labelled),
+            "unseen": unseen,
+            **filed,
+        }
+        file = re.sub(r"[^\w.-]+", ".", f"{trial.design}-{name}-{trial.repeat}") + ".npz"
+        write_npz(folder / file, arrays)
+
+    return keep
+
+
+def _filed_ids(ids: tuple[str, ...], places: ndarray) -> ndarray:
+    filed = np.empty(len(ids), dtype=object)
+    filed[places[: len(ids)]] = ids
+    return filed.astype(np.str_)

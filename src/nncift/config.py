@@ -61,7 +61,11 @@ class _TeacherOptions(Options):
     target: str | None = setting(
         "Rows the subset should help with; without them the pool is its own target.", None, short="-t"
     )
-    influence: str = setting("Influence function (see `nncift list`), or module:Class.", "delift", short="-i")
+    influence: str = setting(
+        "Influence function (see `nncift list`), or module:Class; auto: less where a --model is named, else similarity.",
+        "auto",
+        short="-i",
+    )
     option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
     model: tuple[str, ...] = setting(
         "Language model: hub id, folder, .gguf file, or gemma-3-270m; several for an influence that weighs them.",
@@ -94,6 +98,8 @@ class _TeacherOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
+        if self.influence == "auto":  # what taught most in docs/results, and what costs nothing and taught nearly as much
+            object.__setattr__(self, "influence", "less" if self.model else "similarity")
 
     def teacher_options(self) -> dict[str, str]:
         """`--option name=value` as a mapping.

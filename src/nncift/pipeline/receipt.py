@@ -52,6 +52,16 @@ def _advice(setup: Setup) -> dict[str, str]:
         advice["advice_labels"] = (
             f"every exact value of `{traits.name}` is as good as free, and an estimator only loses: leave --labels out"
         )
+    if setup.objective is not None and setup.target is None and not (traits.free and traits.seeded):
+        advice["advice_target"] = (
+            "where pool and target were of one kind, as they are without a --target, no choice of rows taught more than as "
+            "many random ones; name rows of what the model shall do"
+        )
+    if setup.objective is not None and setup.target is not None and traits.needs_model and traits.uses_target:
+        advice["advice_cheap"] = (
+            "where the target was a narrow task, --influence similarity taught as much without a language-model call; compare "
+            "both by nncift evaluate"
+        )
     return advice
 
 

@@ -15,11 +15,11 @@ ROWS = [{"text": f"row {k} of some words"} for k in range(24)]
 @pytest.mark.parametrize(
     ("options", "told"),
     [
-        ({"objective": "facility-location"}, set()),
-        ({"objective": "top-mean"}, {"advice_rule"}),
-        ({"objective": "facility-location", "labels": "60"}, {"advice_labels"}),
-        ({"objective": "top-mean", "labels": "60"}, {"advice_rule", "advice_labels"}),
-        ({"influence": "length"}, set()),
+        ({"objective": "facility-location"}, {"advice_target"}),
+        ({"objective": "top-mean"}, {"advice_rule", "advice_target"}),
+        ({"objective": "facility-location", "labels": "60"}, {"advice_labels", "advice_target"}),
+        ({"objective": "top-mean", "labels": "60"}, {"advice_rule", "advice_labels", "advice_target"}),
+        ({"influence": "length"}, {"advice_target"}),
         ({"influence": "random", "objective": "top-mean"}, set()),
     ],
 )

@@ -21,8 +21,9 @@ README = (ROOT / "README.md").read_text(encoding="utf-8")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").rglob("*.md"))]
 
 CHEAP = {
-    'model="gemma-3-270m"': 'influence="similarity", embedder="pool.npy,dev.npy"',
-    "--model gemma-3-270m": "--influence similarity --embedder pool.npy,dev.npy",
+    'influence="delift", model="gemma-3-270m"': 'influence="similarity", embedder="pool.npy,dev.npy"',
+    "--influence delift --model gemma-3-270m": "--embedder pool.npy,dev.npy",
+    "--budget 10%\n": "--budget 10% --embedder pool.npy,dev.npy\n",
 }
 """What stands in for the language model, so that the README's code runs in a second."""
 
@@ -89,7 +90,7 @@ def test_the_python_block_runs_as_it_stands(files: Path) -> None:
 
 def test_the_commands_run_one_after_the_other(files: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     words = [command for command in commands(cheap(README)) if command[0] != "evaluate"]  # trains: in tests/cli
-    assert len(words) == 3
+    assert len(words) == 4
     for command in words:
         assert run(monkeypatch, command) == 0, command
     assert (files / "runs" / "a" / "done.json").is_file()

@@ -82,7 +82,7 @@ class System:
             ModelError: conjugate gradients do not converge.
         """
         if len(y) <= DENSE:
-            return torch.cholesky_solve(y[:, None], torch.linalg.cholesky(self.dense()))[:, 0]
+            return torch.cholesky_solve(y[:, None], sound_factor(self.dense()))[:, 0]
         return _conjugate_gradients(self.times, y, self._diagonal())
 
     def _diagonal(self) -> Float[Tensor, " L"]:
@@ -133,6 +133,22 @@ class Parts:
     core: Float[Tensor, "t s"]
     by_target: Float[Tensor, "m s"]
     by_candidate: Float[Tensor, "n t"]
+
+
+def sound_factor(covariance: Float[Tensor, "L L"]) -> Float[Tensor, "L L"]:
+    """The Cholesky factor; where rounding has made the covariance singular, of one with a little more noise.
+
+    Raises:
+        ModelError: it holds numbers that are none.
+    """
+    more = float(covariance.diagonal().mean())
+    for power in (None, -12, -10, -8, -6, -4):
+        if power is not None:
+            covariance.diagonal().add_(more * 10.0**power)
+        factor, failed = torch.linalg.cholesky_ex(covariance)
+        if not int(failed):
+            return factor
+    raise ModelError("the estimator could not be fitted: its features or labels are no numbers. Use --estimator network.")
 
 
 def _conjugate_gradients(

@@ -11,7 +11,6 @@ import argparse
 from collections.abc import Sequence
 from pathlib import Path
 
-
 import nncift
 from nncift.data.arrays import read_npz
 from nncift.rehearsal.gains import BUDGETS
@@ -56,11 +55,11 @@ def main() -> None:
         "",
         "`python benchmarks/estimators.py LABELS.npz POOL TARGET --write docs/results`",
         "",
-        f"NN-CIFT {__version__}; exact DELIFT influences of Gemma 3 270M on Alpaca, {m} targets × {n} candidates; mean ± standard",
-        f"error over {asked.repeats} draws of the labels. R², Spearman and within target: over pairs without label. Candidate means",
-        "and overlap: means over all targets, predicted against true, no label put in. Gain: facility location on the exact",
-        "matrix of what is chosen from predictions alone, 0 for random subsets, 1 for exact greedy. Seconds: fit and prediction of",
-        "all pairs.",
+        f"NN-CIFT {__version__}; exact DELIFT influences of Gemma 3 270M on Alpaca, {m} targets × {n} candidates; mean ±",
+        f"standard error over {asked.repeats} draws of the labels. R², Spearman and within target: over pairs without label.",
+        "Candidate means and overlap: means over all targets, predicted against true, no label put in. Gain: facility location",
+        "on the exact matrix of what is chosen from predictions alone, 0 for random subsets, 1 for exact greedy. Seconds: fit",
+        "and prediction of all pairs.",
     ]
     common = {"pool": asked.pool, "target": asked.target, "embedder": "minilm", "repeats": asked.repeats}
     trials = [

@@ -98,7 +98,9 @@ class _TeacherOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
-        if self.influence == "auto":  # what taught most in docs/results, and what costs nothing and taught nearly as much
+        if (
+            self.influence == "auto"
+        ):  # what taught most in docs/results, and what costs nothing and taught nearly as much
             object.__setattr__(self, "influence", "less" if self.model else "similarity")
 
     def teacher_options(self) -> dict[str, str]:

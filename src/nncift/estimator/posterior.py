@@ -148,7 +148,9 @@ def sound_factor(covariance: Float[Tensor, "L L"]) -> Float[Tensor, "L L"]:
         factor, failed = torch.linalg.cholesky_ex(covariance)
         if not int(failed):
             return factor
-    raise ModelError("the estimator could not be fitted: its features or labels are no numbers. Use --estimator network.")
+    raise ModelError(
+        "the estimator could not be fitted: its features or labels are no numbers. Use --estimator network."
+    )
 
 
 def _conjugate_gradients(

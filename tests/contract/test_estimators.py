@@ -1,0 +1,143 @@
+"""What every registered estimator promises: it learns what is there to learn, keeps its bits, and comes back from its file."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from nncift import registry
+from nncift.data.labels import Labels
+from nncift.errors import ConfigError, RunError
+from nncift.estimator.base import Estimator, Fitted
+from nncift.estimator.features import Features
+from nncift.estimator.storage import load, save
+
+NAMES = registry.names("estimator")
+M, N = 23, 41
+
+
+def features(rows: int, side: str, *, states: bool, seed: int) -> Features:
+    """Embeddings, and with states two more blocks."""
+    rng = np.random.default_rng(seed)
+    blocks = {"embedding": rng.normal(size=(rows, 6))}
+    if states:
+        blocks |= {"mean_state": 9 * rng.normal(size=(rows, 5)), "scalars": rng.normal(size=(rows, 2))}
+    return Features(
+        {name: block.astype(np.float32) for name, block in blocks.items()}, tuple(f"{side}{k}" for k in range(rows))
+    )
+
+
+def problem(*, pointwise: bool = False, states: bool = True) -> tuple[Labels, Features | None, Features, np.ndarray]:
+    """A third of the pairs of a matrix of effects of either side, and all of it."""
+    target, pool = features(M, "t", states=states, seed=1), features(N, "p", states=states, seed=2)
+    name = "mean_state" if states else "embedding"
+    worth, need = pool.blocks[name][:, 0], target.blocks[name][:, 1]
+    kernel = 3 + worth[None] / worth.std() + (0 if pointwise else need[:, None] / need.std())
+    rows = 1 if pointwise else M
+    i, j = np.nonzero(np.random.default_rng(3).uniform(size=(rows, N)) < (0.8 if pointwise else 0.35))
+    labels = Labels(i.astype(np.int32), j.astype(np.int32), kernel[i, j].astype(np.float32), (rows, N))
+    return labels, None if pointwise else target, pool, kernel
+
+
+def fitted(name: str, *, pointwise: bool = False, seed: int = 0) -> tuple[Fitted, Features | None, Features]:
+    labels, target, pool, _ = problem(pointwise=pointwise)
+    estimator: Estimator = registry.load("estimator", name)()
+    return estimator.fit(labels, target, pool, seed=seed), target, pool
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in NAMES if name != "paper"]
+)  # 20 short passes learn nothing from 300 labels
+def test_effects_of_targets_and_candidates_are_learnt(name: str) -> None:
+    labels, target, pool, kernel = problem()
+    estimator: Estimator = registry.load("estimator", name)()
+    predicted = estimator.fit(labels, target, pool, seed=0).kernel(target, pool).fill().T
+    open_ = np.isnan(labels.dense())
+    assert predicted.shape == (M, N) and predicted.dtype == np.float32
+    assert np.mean((predicted - kernel)[open_] ** 2) < 0.3 * kernel[open_].var()
+
+
+@pytest.mark.parametrize("pointwise", [False, True])
+@pytest.mark.parametrize("name", NAMES)
+def test_the_same_seed_gives_the_same_bits_and_a_file_keeps_them(name: str, pointwise: bool, tmp_path: Path) -> None:
+    (one, target, pool), (two, _, _) = fitted(name, pointwise=pointwise), fitted(name, pointwise=pointwise)
+    save(one, tmp_path / "one", features="some")
+    save(two, tmp_path / "two", features="some")
+    assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
+    back = load(tmp_path / "one", features="some")
+    values = one.kernel(target, pool).fill()
+    assert values.shape == (N, 1 if pointwise else M)
+    assert np.array_equal(values, back.kernel(target, pool).fill())
+    assert back.record() == one.record() and back.labels == one.labels and back.pointwise is pointwise
+    assert one.weights > 0 and one.flops > 0 and one.summary()
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_row_is_told_by_what_it_holds_and_not_by_where_it_stands(name: str) -> None:
+    found, target, pool = fitted(name)
+    assert target is not None
+    whole = found.kernel(target, pool).fill()
+    some, few = np.array([7, 3, 30]), np.array([20, 2])
+    part = found.kernel(target.take(few), pool.take(some)).fill()
+    assert part == pytest.approx(whole[np.ix_(some, few)], abs=1e-5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_new_rows_are_predicted_too(name: str) -> None:
+    found, target, _ = fitted(name)
+    new = features(5, "new", states=True, seed=9)
+    values = found.kernel(target, new).fill()
+    assert values.shape == (5, M) and np.isfinite(values).all()
+
+
+@pytest.mark.filterwarnings("ignore:all")
+@pytest.mark.parametrize("name", NAMES)
+def test_constant_labels_are_predicted(name: str) -> None:
+    labels, target, pool, _ = problem()
+    same = Labels(labels.i, labels.j, np.full(len(labels), 2.5, np.float32), labels.shape)
+    estimator: Estimator = registry.load("estimator", name)()
+    assert estimator.fit(same, target, pool, seed=0).kernel(target, pool).fill() == pytest.approx(2.5)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_two_labels_are_enough_and_one_is_not(name: str) -> None:
+    labels, target, pool, _ = problem()
+    estimator: Estimator = registry.load("estimator", name)()
+    few = estimator.fit(labels.take(np.array([0, 50])), target, pool, seed=0).kernel(target, pool).fill()
+    assert np.isfinite(few).all()
+    with pytest.raises(ConfigError, match="1 label cannot teach"):
+        estimator.fit(labels.take(np.array([0])), target, pool, seed=0)
+    with pytest.raises(ConfigError, match=f"to one of {M} and {N - 1}"):
+        estimator.fit(labels, target, pool.take(np.arange(N - 1)), seed=0)
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name != "means"])
+def test_other_features_are_refused(name: str) -> None:
+    found, target, pool = fitted(name)
+    narrow = Features({key: block[:, :-1] for key, block in pool.blocks.items()}, pool.keys)
+    with pytest.raises(ConfigError, match="trained on"):
+        found.kernel(target, narrow)
+
+
+@pytest.mark.parametrize("damage", ["cut", "text", "other", "gone", "features"])
+def test_a_damaged_or_foreign_file_is_an_error_that_names_it(damage: str, tmp_path: Path) -> None:
+    from safetensors.numpy import save_file
+
+    path = tmp_path / "estimator.safetensors"
+    save(fitted("means")[0], path, features="mine")
+    if damage == "cut":
+        path.write_bytes(path.read_bytes()[:-40])
+    elif damage == "text":
+        path.write_text("not an estimator")
+    elif damage == "other":
+        save_file({"x": np.zeros(3, np.float32)}, path)
+    elif damage == "gone":
+        path.unlink()
+    else:
+        with pytest.raises(ConfigError, match=r"fitted to the features of 'mine', here they come from 'yours'"):
+            load(path, features="yours")
+        return
+    with pytest.raises(RunError, match=r"estimator\.safetensors cannot be read as an estimator.*Fit it again"):
+        load(path, features=None)

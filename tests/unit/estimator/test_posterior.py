@@ -1,0 +1,121 @@
+"""The Gaussian process: its factors are its covariance, and both ways of solving agree with the textbook."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from nncift.data.labels import Labels
+from nncift.errors import ModelError
+from nncift.estimator import evidence, posterior
+from nncift.estimator.covariance import Coordinates, squared_distances
+from nncift.estimator.evidence import Weights
+from nncift.estimator.features import Features
+from nncift.estimator.gaussian import GaussianProcess
+from nncift.estimator.lens import Lens
+from nncift.estimator.posterior import System, sound_factor
+
+M, N, L = 7, 11, 40
+
+
+def rows(count: int, side: str, seed: int) -> Features:
+    rng = np.random.default_rng(seed)
+    blocks = {"last_state": rng.normal(size=(count, 4)), "scalars": rng.normal(size=(count, 2))}
+    return Features(
+        {name: block.astype(np.float32) for name, block in blocks.items()}, tuple(f"{side}{k}" for k in range(count))
+    )
+
+
+def system() -> tuple[System, list[torch.Tensor], list[torch.Tensor]]:
+    target, pool = rows(M, "t", 0), rows(N, "p", 1)
+    coordinates = Coordinates.of([target, pool])
+    of_rows, of_columns = coordinates.apply(target), coordinates.apply(pool)
+    flat = torch.from_numpy(np.random.default_rng(2).normal(-1, 0.7, size=len(Weights.start(2).flat)))
+    weights = Weights.unpacked(flat, 2)
+    lens = Lens.of(weights, of_rows, of_columns, np.random.default_rng(0))
+    chosen = np.random.default_rng(3).permutation(M * N)[:L]
+    i, j = (torch.from_numpy(axis) for axis in divmod(chosen, N))
+    return System(i, j, *lens.rows(of_rows), lens.columns(of_columns), weights), of_rows, of_columns
+
+
+def textbook(which: System, of_rows: list[torch.Tensor], of_columns: list[torch.Tensor]) -> torch.Tensor:
+    """The covariance of the labels, pair by pair from the definition."""
+    w, i, j = which.weights, which.i, which.j
+    near, far = squared_distances(of_rows, of_rows), squared_distances(of_columns, of_columns)
+    row = w.row(near) + w.variance("row_own") * torch.eye(M, dtype=torch.float64)
+    target = w.target(near) + w.variance("target_own") * torch.eye(M, dtype=torch.float64)
+    candidate = w.candidate(far) + w.variance("candidate_own") * torch.eye(N, dtype=torch.float64)
+    found = torch.empty(L, L, dtype=torch.float64)
+    for a in range(L):
+        for b in range(L):
+            found[a, b] = row[i[a], i[b]] + target[i[a], i[b]] * candidate[j[a], j[b]] + w.noise * (a == b)
+    return found
+
+
+def test_the_factors_are_the_covariance() -> None:
+    which, of_rows, of_columns = system()
+    exact = textbook(which, of_rows, of_columns)
+    assert torch.allclose(which.dense(), exact, atol=1e-4)
+    vector = torch.from_numpy(np.random.default_rng(5).normal(size=L))
+    assert torch.allclose(which.times(vector), which.dense() @ vector, atol=1e-9)
+
+
+def test_conjugate_gradients_solve_what_cholesky_solves(monkeypatch: pytest.MonkeyPatch) -> None:
+    which, _, _ = system()
+    y = torch.from_numpy(np.random.default_rng(6).normal(size=L))
+    direct = which.solve(y)
+    monkeypatch.setattr(posterior, "DENSE", L - 1)
+    monkeypatch.setattr(posterior, "_TOLERANCE", 1e-10)
+    monkeypatch.setattr(posterior, "_CHUNK", 32)  # several chunks
+    assert torch.allclose(which.solve(y), direct, atol=1e-6)
+    monkeypatch.setattr(posterior, "_MOST_STEPS", 1)
+    with pytest.raises(ModelError, match="40 labels in 1 steps"):
+        which.solve(y)
+
+
+def test_predictions_are_the_textbook_mean() -> None:
+    labels, target, pool = problem()
+    found = GaussianProcess().fit(labels, target, pool, seed=0)
+    weights = found.lens.weights
+    of_rows, of_columns = found.coordinates.apply(target), found.coordinates.apply(pool)
+    near, far = squared_distances(of_rows, of_rows), squared_distances(of_columns, of_columns)
+    row = weights.row(near) + weights.variance("row_own") * torch.eye(M, dtype=torch.float64)
+    dealings = weights.target(near) + weights.variance("target_own") * torch.eye(M, dtype=torch.float64)
+    candidate = weights.candidate(far) + weights.variance("candidate_own") * torch.eye(N, dtype=torch.float64)
+    i, j = torch.from_numpy(labels.i).long(), torch.from_numpy(labels.j).long()
+    between = (
+        row[i][:, i] + dealings[i][:, i] * candidate[j][:, j] + weights.noise * torch.eye(len(i), dtype=torch.float64)
+    )
+    y = (torch.from_numpy(labels.y.astype(np.float64)) - found.offset) / found.scale
+    solved = torch.linalg.solve(between, y)
+    everywhere = found.offset + found.scale * torch.stack(
+        [row[k, i] @ solved + (dealings[k, i][None] * candidate[:, j]) @ solved for k in range(M)]
+    )
+    unlabelled = np.isnan(labels.dense())  # a labelled pair's own part is noise to the factors
+    assert found.kernel(target, pool).fill().T[unlabelled] == pytest.approx(everywhere.numpy()[unlabelled], abs=1e-3)
+
+
+def problem() -> tuple[Labels, Features, Features]:
+    target, pool = rows(M, "t", 0), rows(N, "p", 1)
+    chosen = np.sort(np.random.default_rng(3).permutation(M * N)[:L])
+    i, j = (axis.astype(np.int32) for axis in divmod(chosen, N))
+    y = (pool.blocks["scalars"][j, 0] + target.blocks["scalars"][i, 1]).astype(np.float32)
+    return Labels(i, j, y, (M, N)), target, pool
+
+
+def test_the_labels_that_are_looked_at_are_of_many_candidates(monkeypatch: pytest.MonkeyPatch) -> None:
+    j = np.repeat(np.arange(50), 40)
+    monkeypatch.setattr(evidence, "_LABELS", 100)
+    chosen = evidence._some(j, np.random.default_rng(0))
+    assert len(chosen) == len(set(chosen.tolist())) == 100
+    assert sorted(np.bincount(j[chosen])[np.unique(j[chosen])].tolist()) == [10] * 10
+    few = evidence._some(j[:30], np.random.default_rng(0))
+    assert few.tolist() == list(range(30))
+
+
+def test_a_singular_covariance_gets_a_little_noise_and_no_number_is_an_error() -> None:
+    factor = sound_factor(torch.ones(3, 3, dtype=torch.float64))
+    assert torch.allclose(factor @ factor.T, torch.ones(3, 3, dtype=torch.float64), atol=1e-3)
+    with pytest.raises(ModelError, match="no numbers"):
+        sound_factor(torch.full((2, 2), torch.nan, dtype=torch.float64))

@@ -17,8 +17,17 @@ from nncift.rehearsal.gains import BUDGETS
 from nncift.rehearsal.records import Figure, Record
 from nncift.version import __version__
 
-FIGURES = ("r2", "spearman", "row_spearman", "candidate_spearman", "top30_overlap")
-HEADS = ("which pairs", "estimator", "R²", "Spearman", "within target", "candidate means", "top-30 % overlap")
+FIGURES = ("r2", "spearman", "row_spearman", "candidate_spearman", "top30_overlap", "coverage90")
+HEADS = (
+    "which pairs",
+    "estimator",
+    "R²",
+    "Spearman",
+    "within target",
+    "candidate means",
+    "top-30 % overlap",
+    "in 90 % intervals",
+)
 
 
 def rows(records: Sequence[Record]) -> list[str]:
@@ -57,8 +66,9 @@ def main() -> None:
         "",
         f"NN-CIFT {__version__}; exact DELIFT influences of Gemma 3 270M on Alpaca, {m} targets × {n} candidates; mean ±",
         f"standard error over {asked.repeats} draws of the labels. R², Spearman and within target: over pairs without label.",
-        "Candidate means and overlap: means over all targets, predicted against true, no label put in. Gain: facility location",
-        "on the exact matrix of what is chosen from predictions alone, 0 for random subsets, 1 for exact greedy. Seconds: fit",
+        "Candidate means and overlap: means over all targets, predicted against true, no label put in; in 90 % intervals:",
+        "the share of candidates whose mean lies in the interval that the estimator gave it. Gain: facility location on the",
+        "exact matrix of what is chosen from predictions alone, 0 for random subsets, 1 for exact greedy. Seconds: fit",
         "and prediction of all pairs.",
     ]
     common = {"pool": asked.pool, "target": asked.target, "embedder": "minilm", "repeats": asked.repeats}

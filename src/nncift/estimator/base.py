@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol
+from typing import Any, ClassVar, Protocol, runtime_checkable
 
+from jaxtyping import Float
+from numpy import ndarray
 from torch import Tensor
 
 from nncift.data.labels import Labels
@@ -56,6 +58,15 @@ class Fitted(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it has learnt, by name."""
+        ...
+
+
+@runtime_checkable
+class Unsure(Protocol):
+    """A fitted estimator that says how sure it is."""
+
+    def candidate_sd(self, pool: Features) -> Float[ndarray, " n"]:
+        """Standard deviations of candidates' mean influences over all targets, against the mean of the pool."""
         ...
 
 

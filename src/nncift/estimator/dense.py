@@ -12,7 +12,8 @@ Figures = dict[str, float | None]
 """Figures by name; None where one has no meaning."""
 
 PAIRS = ("mse", "r2", "spearman", "row_spearman")
-CANDIDATES = ("candidate_spearman", "top30_overlap")
+CANDIDATES = ("candidate_spearman", "top30_overlap", "coverage90")
+_WIDTH = 1.645  # standard deviations on either side that hold nine of ten
 
 
 def pair_figures(
@@ -50,6 +51,8 @@ def candidate_figures(
     predicted: Float[ndarray, "m n"],
     known: Bool[ndarray, "m n"],
     which: Int[ndarray, " c"],
+    *,
+    sd: Float[ndarray, " n"] | None = None,
 ) -> Figures:
     """How well the order of candidates by their mean influence is predicted.
 
@@ -57,20 +60,23 @@ def candidate_figures(
         exact, predicted: influences; predictions are taken for labelled pairs too.
         known: pairs whose exact influence there is; a candidate's means are over these, on either side.
         which: positions of the candidates that are compared; each has a known pair.
+        sd: standard deviations of the predicted means, where the estimator gives them.
 
     Returns:
         `candidate_spearman`; `top30_overlap`, the share of the floor(0.3 c) best candidates (one at least) that are
-        predicted to be among the best, ties by their chance. None for fewer than two candidates.
+        predicted to be among the best, ties by their chance; `coverage90`, the share of candidates whose mean, against that
+        of all compared, lies in the 90 % interval that was predicted, None without `sd`. None for fewer than two candidates.
 
     *Cost*: one pass over the matrix.
     """
     if len(which) < 2:
         return dict.fromkeys(CANDIDATES)
     true, guess = (_means(values[:, which], known[:, which]) for values in (exact, predicted))
-    k = max(1, 3 * len(which) // 10)
+    k, off = max(1, 3 * len(which) // 10), true - guess
     return {
         "candidate_spearman": agreement.spearman(true, guess),
         "top30_overlap": agreement.shared_best(true, guess, k),
+        "coverage90": None if sd is None else float(np.mean(np.abs(off - off.mean()) <= _WIDTH * sd[which])),
     }
 
 

@@ -18,7 +18,7 @@ from nncift.estimator.covariance import Coordinates
 from nncift.estimator.evidence import Weights, choose_weights
 from nncift.estimator.features import Features
 from nncift.estimator.lens import Lens
-from nncift.estimator.posterior import DENSE, Parts, System
+from nncift.estimator.posterior import DENSE, Doubt, Parts, System
 from nncift.estimator.threads import one_thread
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.seeds import generator
@@ -64,9 +64,13 @@ class GaussianProcess:
                 torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
             )
             parts = system.parts(system.solve(standard))
+            every = lens.rows(coordinates.apply(helped))[1].mean(dim=0)
+            doubt = system.doubt(every, 1 / len(helped), standard)
+            seen = torch.bincount(system.j).double()
         return FittedGaussian(
-            coordinates, lens, parts, labelled.keys, used.keys, scale, offset, pointwise=target is None, labels=len(y)
-        )
+            coordinates, lens, parts, doubt, seen, labelled.keys, used.keys, scale, offset,
+            targets=len(helped), pointwise=target is None, labels=len(y),
+        )  # fmt: skip
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,8 +81,11 @@ class FittedGaussian:
         coordinates: how features are whitened.
         lens: landmarks and weights.
         parts: the solution, by labelled row.
+        doubt: what is not known of candidates' means over the targets.
+        seen: labels of each labelled candidate, [n'].
         target_keys, pool_keys: which rows had labels, in the order of `parts`.
         scale, offset: standard deviation and mean of the labels.
+        targets: how many there were.
         pointwise: whether it scores pool rows alone.
         labels: how many it was fitted to.
     """
@@ -88,10 +95,13 @@ class FittedGaussian:
     coordinates: Coordinates
     lens: Lens
     parts: Parts
+    doubt: Doubt
+    seen: Float[Tensor, " n"]
     target_keys: tuple[str, ...]
     pool_keys: tuple[str, ...]
     scale: float
     offset: float
+    targets: int
     pointwise: bool
     labels: int
 
@@ -134,6 +144,26 @@ class FittedGaussian:
             offset=self.offset,
         )
 
+    def candidate_sd(self, pool: Features) -> Float[ndarray, " n"]:
+        """Standard deviations of the candidates' mean influences over all targets, in label units.
+
+        They are of the means against that of the whole pool: what all candidates share counts for nothing here. Where
+        candidates differed more from what the other labels said of them than they should, they are widened by as much.
+
+        *Cost*: O(n s²).
+        """
+        weights, doubt = self.lens.weights, self.doubt
+        with one_thread():
+            features = self.lens.columns(self.coordinates.apply(pool))
+            features -= features.mean(dim=0)  # what is not known of all of them alike
+            left = ((features @ doubt.left) * features).sum(1).clamp(min=0)
+            known, labelled = _found(pool.keys, self.pool_keys)
+            seen = torch.zeros(len(pool), dtype=left.dtype)
+            seen[known] = self.seen[labelled]
+            own = weights.variance("candidate_own") * doubt.prior
+            variance = left + own / (1 + seen * own / weights.noise) + weights.noise / self.targets
+        return (self.scale * doubt.surprise.clamp(min=1) * variance.sqrt()).numpy()
+
     def record(self) -> dict[str, Any]:
         """What is kept beside the tensors, as plain values for JSON."""
         return {
@@ -141,6 +171,7 @@ class FittedGaussian:
             "scale": self.scale,
             "offset": self.offset,
             "labels": self.labels,
+            "targets": self.targets,
             "blocks": list(self.coordinates.whitening),
             "target_keys": list(self.target_keys),
             "pool_keys": list(self.pool_keys),
@@ -150,6 +181,7 @@ class FittedGaussian:
         """All numbers, by name; float64 but for the whitening."""
         found = {f"weights.{name}": value for name, value in self.lens.weights.log.items()}
         found |= {f"parts.{name}": getattr(self.parts, name) for name in Parts.__slots__}
+        found |= {f"doubt.{name}": getattr(self.doubt, name) for name in Doubt.__slots__} | {"seen": self.seen}
         for k, name in enumerate(self.coordinates.whitening):
             found |= {f"{name}.target": self.lens.target[k], f"{name}.pool": self.lens.pool[k]}
         return {name: tensor.contiguous() for name, tensor in found.items()} | self.coordinates.tensors()
@@ -163,11 +195,14 @@ class FittedGaussian:
         )
         lens = Lens(weights, *([tensors[f"{name}.{side}"] for name in blocks] for side in ("target", "pool")))
         parts = Parts(**{name: tensors[f"parts.{name}"] for name in Parts.__slots__})
-        kept = {name: record[name] for name in ("scale", "offset", "pointwise", "labels")}
+        doubt = Doubt(**{name: tensors[f"doubt.{name}"] for name in Doubt.__slots__})
+        kept = {name: record[name] for name in ("scale", "offset", "targets", "pointwise", "labels")}
         return cls(
             Coordinates.restored(blocks, tensors),
             lens,
             parts,
+            doubt,
+            tensors["seen"],
             tuple(record["target_keys"]),
             tuple(record["pool_keys"]),
             **kept,

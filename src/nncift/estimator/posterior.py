@@ -7,7 +7,7 @@ labelled rows than landmarks this is exact; beyond, it is the subset-of-regresso
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 from jaxtyping import Float, Int
@@ -85,6 +85,40 @@ class System:
             return torch.cholesky_solve(y[:, None], sound_factor(self.dense()))[:, 0]
         return _conjugate_gradients(self.times, y, self._diagonal())
 
+    def doubt(self, mean: Float[Tensor, " t"], own: float, y: Float[Tensor, " L"]) -> Doubt:
+        """How unsure it is of what candidates are worth to the mean of some targets.
+
+        Args:
+            mean: mean φ of these targets.
+            own: what part of the mean is a labelled target's own, 1 / m.
+            y: standardised labels.
+
+        *Cost*: L³ for at most 4,000 labels; of more, so many of them, evenly spread, which makes it rather too unsure.
+        """
+        if len(y) > DENSE:
+            some = torch.linspace(0, len(y) - 1, DENSE).long()
+            return replace(self, i=self.i[some], j=self.j[some]).doubt(mean, own, y[some])
+        weight = self.weights.variance("target_own") * own
+        factor = sound_factor(self.dense())
+        helped = self.target[self.i] @ mean + weight
+        through = torch.linalg.solve_triangular(factor, helped[:, None] * self.candidate[self.j], upper=False)
+        prior = mean @ mean + weight
+        left = prior * torch.eye(self.candidate.shape[1], dtype=prior.dtype) - through.T @ through
+        return Doubt(left, prior, self._surprise(torch.cholesky_inverse(factor), y))
+
+    def _surprise(self, inverse: Float[Tensor, "L L"], y: Float[Tensor, " L"]) -> Tensor:
+        """By how much candidates differ from what the labels of all the others say of them, in standard deviations of that
+        difference: the root mean square over candidates of the error of the mean of their labels, 1 if it is as sure as it
+        may be. (What is left out of a Gaussian process has the mean -A⁻¹ b and the covariance A⁻¹ of the inverse's block A.)
+        """
+        weighted = inverse @ y
+        found = []
+        for labels in torch.split(torch.argsort(self.j, stable=True), torch.bincount(self.j).tolist()):
+            if len(labels):
+                apart = torch.linalg.inv(inverse[labels][:, labels])
+                found.append((apart @ weighted[labels]).sum().square() / apart.sum())
+        return torch.stack(found).mean().sqrt()
+
     def _diagonal(self) -> Float[Tensor, " L"]:
         own = {name: self.weights.variance(f"{name}_own") for name in ("row", "target", "candidate")}
         row = self.row.square().sum(1) + own["row"]
@@ -114,6 +148,21 @@ class System:
         step = max(1, _CHUNK // max(1, left.shape[1]))
         parts = [slice(start, start + step) for start in range(0, len(i), step)]
         return torch.cat([(left[i[part]] * right[j[part]]).sum(1) for part in parts])
+
+
+@dataclass(frozen=True, slots=True)
+class Doubt:
+    """What is not known of candidates' worth to a target as a whole.
+
+    Attributes:
+        left: covariance that is left between the candidates' features, [s, s].
+        prior: variance of a candidate with a feature of length one before any label.
+        surprise: what standard deviations have to be multiplied by, if above 1.
+    """
+
+    left: Float[Tensor, "s s"]
+    prior: Float[Tensor, ""]
+    surprise: Float[Tensor, ""]
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,7 +20,7 @@ from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
-from nncift.estimator.base import Estimator, Fitted
+from nncift.estimator.base import Estimator, Fitted, Unsure
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
 from nncift.lm.device import describe_cpu
@@ -237,7 +237,7 @@ class _Road:
             fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
-            self.folder.write_json("fidelity.json", fidelity.record())
+            self.folder.write_json("fidelity.json", fidelity.record() | _candidate_means(fitted, seen))
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
             done.ledger.flops += fitted.flops
@@ -286,6 +286,14 @@ class _Road:
             )
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         self.reporter.end(f"{len(picks.order):,} picks{gains}")
+
+
+def _candidate_means(fitted: Fitted, seen: Readable) -> dict[str, Any]:
+    """How far the candidates' mean influences lie apart, and how well they are known, where the estimator says so."""
+    if not isinstance(fitted, Unsure):
+        return {}
+    spread = float(fitted.kernel(seen.rows, seen.columns).candidate_means().std())
+    return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(seen.columns)))}}
 
 
 def _read_labels(path: Path, labelling: Labelling) -> Labels:

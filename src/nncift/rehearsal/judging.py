@@ -59,24 +59,30 @@ class Judge:
         unseen: Int[ndarray, " u"],
         *,
         seconds: float | None,
+        sd: Float[ndarray, " n"] | None = None,
     ) -> dict[Candidates, Judged]:
         """The figures over all candidates, and where some were withheld from labelling over those alone."""
         gains = None if self.yardstick is None else self.yardstick.gains(predicted)
         open_ = self.matrix.known & ~labelled
-        everyone = self._figures(predicted, labels, open_, self.matrix.candidates)
+        everyone = self._figures(predicted, labels, open_, self.matrix.candidates, sd)
         found: dict[Candidates, Judged] = {"all": Judged(len(labels), everyone, gains, seconds)}
         if len(unseen):
             apart = np.zeros(len(self.matrix.pool_ids), dtype=bool)
             apart[unseen] = True
             found["unseen"] = Judged(
-                len(labels), self._figures(predicted, labels, open_ & apart, unseen), None, seconds
+                len(labels), self._figures(predicted, labels, open_ & apart, unseen, sd), None, seconds
             )
         return found
 
     def _figures(
-        self, predicted: Float[ndarray, "m n"], labels: Labels, judged: Bool[ndarray, "m n"], which: Int[ndarray, " c"]
+        self,
+        predicted: Float[ndarray, "m n"],
+        labels: Labels,
+        judged: Bool[ndarray, "m n"],
+        which: Int[ndarray, " c"],
+        sd: Float[ndarray, " n"] | None,
     ) -> Figures:
         exact, mean = self.matrix.values, float(labels.y.mean(dtype=np.float64))
         return pair_figures(exact, predicted, judged, mean=mean) | candidate_figures(
-            exact, predicted, self.matrix.known, which
+            exact, predicted, self.matrix.known, which, sd=sd
         )

@@ -39,6 +39,7 @@ class Record(TypedDict):
     row_spearman: Figure | None
     candidate_spearman: Figure | None
     top30_overlap: Figure | None
+    coverage90: Figure | None
     objective_gain: dict[str, Figure | None] | None
     seconds: Figure | None
 
@@ -85,6 +86,7 @@ def _record(candidates: Candidates, row: Row, repeats: list[Judged]) -> Record:
         "row_spearman": found["row_spearman"],
         "candidate_spearman": found["candidate_spearman"],
         "top30_overlap": found["top30_overlap"],
+        "coverage90": found["coverage90"],
         "objective_gain": {name: figure([one[name] for one in gains]) for name in BUDGETS} if gains else None,
         "seconds": figure([one.seconds for one in repeats]),
     }

@@ -8,13 +8,13 @@ from pathlib import Path
 from time import perf_counter
 
 import numpy as np
-from jaxtyping import Float32
+from jaxtyping import Float, Float32
 from numpy import ndarray
 
 from nncift import registry
 from nncift.data.arrays import write_npz
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator
+from nncift.estimator.base import Estimator, Unsure
 from nncift.estimator.features import Features
 from nncift.progress import Reporter, Silent
 from nncift.rehearsal.judging import Judge
@@ -57,9 +57,9 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
             guess = np.full(labelled.shape, trial.labels.y.mean(dtype=np.float64), dtype=np.float32)
             tally.add(BASELINE, judge.judge(guess, trial.labels, labelled, trial.unseen, seconds=None))
         for name, estimator in estimators.items():
-            predicted, seconds = _predict(estimator, trial, target, pool)
+            predicted, seconds, sd = _predict(estimator, trial, target, pool)
             row = (trial.design, name, trial.usual and name == FidelityConfig.estimator)
-            tally.add(row, judge.judge(predicted, trial.labels, labelled, trial.unseen, seconds=seconds))
+            tally.add(row, judge.judge(predicted, trial.labels, labelled, trial.unseen, seconds=seconds, sd=sd))
             keep(trial, name, predicted)
             reporter.advance(1)
     reporter.end(f"{len(trials) * len(estimators):,} fits")
@@ -77,15 +77,16 @@ def _estimator(name: str) -> Estimator:
 
 def _predict(
     estimator: Estimator, trial: Trial, target: Features | None, pool: Features
-) -> tuple[Float32[ndarray, "m n"], float]:
-    """All pairs from the labels of a trial, and how many seconds that took."""
+) -> tuple[Float32[ndarray, "m n"], float, Float[ndarray, " n"] | None]:
+    """All pairs from the labels of a trial, how many seconds that took, and how sure the estimator is of candidates."""
     begun = perf_counter()
     fitted = estimator.fit(trial.labels, target, pool, seed=trial.seed)
     spent = perf_counter() - begun
     fitted.kernel(None if target is None else target.take([0]), pool.take([0])).fill()  # compiles, the first time
     begun = perf_counter()
     values = fitted.kernel(target, pool).fill()
-    return values.T, spent + perf_counter() - begun
+    spent += perf_counter() - begun
+    return values.T, spent, fitted.candidate_sd(pool) if isinstance(fitted, Unsure) else None
 
 
 def _keeper(config: FidelityConfig, matrix: Matrix) -> Callable[[Trial, str, ndarray], None]:

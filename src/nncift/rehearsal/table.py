@@ -14,12 +14,13 @@ from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.records import Figure, Record
 
 _WIDTH = 200
-_HEADS = ("mse", "R²", "Spearman", "within\ntarget", "candi-\ndates", "top 30 %\noverlap")
+_HEADS = ("mse", "R²", "Spearman", "within\ntarget", "candi-\ndates", "top 30 %\noverlap", "90 % in-\ntervals")
 _NOTES = (
     "Mean ± standard error over repeats. mse, R², Spearman, within target: over pairs without label; R² against the mean of "
     "the labels.",
-    "Candidates and overlap: of mean influences, no label put in. Gain: facility location on the exact influences of what is",
-    "chosen from predictions alone, by share of the candidates; 0 is random, 1 is exact greedy.",
+    "Candidates and overlap: of mean influences, no label put in; 90 % intervals: the share of candidates whose mean lies in",
+    "the interval that the estimator gave it. Gain: facility location on the exact influences of what is chosen from",
+    "predictions alone, by share of the candidates; 0 is random, 1 is exact greedy.",
 )
 
 
@@ -52,7 +53,10 @@ def _table(records: Sequence[Record]) -> list[str]:
         table.add_column(head, justify="right", no_wrap=True)
     for record in records:
         gain = record["objective_gain"] or {}
-        figures = [record[name] for name in ("r2", "spearman", "row_spearman", "candidate_spearman", "top30_overlap")]
+        figures = [
+            record[name]
+            for name in ("r2", "spearman", "row_spearman", "candidate_spearman", "top30_overlap", "coverage90")
+        ]
         cells = [
             record["design"],
             record["estimator"] + (" *" if record["default"] else ""),

@@ -31,7 +31,7 @@ class System:
     Attributes:
         i, j: positions of the labelled pairs.
         row: φ of the part that all candidates share, [m, r].
-        target: φ of the targets' dealings with candidates, the constant part included, [m, r + 1].
+        target: φ of the targets' dealings with candidates, the constant part included, [m, t].
         candidate: φ of the candidates, [n, s].
         weights: of the parts.
     """

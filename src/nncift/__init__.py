@@ -7,12 +7,14 @@ from typing import TYPE_CHECKING, Any
 from nncift.version import __version__
 
 if TYPE_CHECKING:
-    from nncift.api import evaluate, fidelity, label, select
+    from nncift.api import evaluate, fidelity, label, score, select
     from nncift.selection import Selection
 
-__all__ = ["Selection", "__version__", "evaluate", "fidelity", "label", "select"]
+__all__ = ["Selection", "__version__", "evaluate", "fidelity", "label", "score", "select"]
 
-_HOME = dict.fromkeys(("evaluate", "fidelity", "label", "select"), "nncift.api") | {"Selection": "nncift.selection"}
+_HOME = dict.fromkeys(("evaluate", "fidelity", "label", "score", "select"), "nncift.api") | {
+    "Selection": "nncift.selection"
+}
 
 
 def __getattr__(name: str) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from nncift.cachedir import cache_folder
-from nncift.config import LabelConfig, SelectConfig, resolved
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig, resolved
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
 from nncift.errors import DataError
@@ -18,6 +18,8 @@ from nncift.evaluation.evaluate import evaluate as _evaluate
 from nncift.evaluation.options import EvaluateConfig
 from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
+from nncift.pipeline.scoring import Scored
+from nncift.pipeline.scoring import score as _score
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.records import Record
 from nncift.rehearsal.rehearse import rehearse
@@ -108,6 +110,21 @@ def fidelity(matrix: str | Path, *, pool: Rows, target: Rows | None = None, **op
     if target is not None:
         named["target"] = _as_file(target)
     return rehearse(FidelityConfig.of(named))
+
+
+def score(rows: Rows, *, run: str | Path | Selection, **options: Any) -> Scored:
+    """Predicts the mean influence of new rows on the target of a finished run, with its estimator.
+
+    Args:
+        rows: new rows, as in `select`.
+        run: the run folder, or its selection.
+        options: every further option of `nncift score`: `format`, `embedder`, `output` (see `nncift.config.ScoreConfig`).
+
+    Raises:
+        NnciftError: the run has no estimator, or a file cannot be used; the message says how to mend it.
+    """
+    folder = run.folder if isinstance(run, Selection) else run
+    return _score(ScoreConfig.of({"rows": _as_file(rows), "run": str(folder), **options}))
 
 
 def evaluate(

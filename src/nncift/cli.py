@@ -15,7 +15,16 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import LabelConfig, SelectConfig, changed_options, default_name, flag, is_list, recipe_values
+from nncift.config import (
+    LabelConfig,
+    ScoreConfig,
+    SelectConfig,
+    changed_options,
+    default_name,
+    flag,
+    is_list,
+    recipe_values,
+)
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
 from nncift.registry import did_you_mean
@@ -190,6 +199,20 @@ def fidelity(config: FidelityConfig, as_json: AsJson = False, quiet: Quiet = Fal
     with Bars(hidden=quiet or as_json) as bars:
         records = rehearse(config, bars)
     print(json.dumps(records) if as_json else "\n".join(shown(records, config)))
+
+
+@app.command()
+@options_of(ScoreConfig, "rows")
+def score(config: ScoreConfig, as_json: AsJson = False, quiet: Quiet = False) -> None:
+    """Predict the mean influence of new rows on a run's target with its estimator, without the influence function."""
+    from nncift.pipeline.scoring import score as compute
+    from nncift.screen import Bars
+
+    config = replace(config, output=config.output or "scores.jsonl")
+    with Bars(hidden=quiet or as_json) as bars:
+        found = compute(config, bars)
+    best = f"; {(found.beats > 0.5).sum():,} are above the middle of the run's pool"
+    print(json.dumps(found.records()) if as_json else f"{len(found.pool):,} rows scored in {config.output}{best}")
 
 
 @app.command()

@@ -160,6 +160,19 @@ class SelectConfig(_TeacherOptions):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
 
 
+@dataclass(frozen=True, kw_only=True)
+class ScoreConfig(Options):
+    """Options of `nncift score`."""
+
+    rows: str = setting("New rows: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
+    run: str = setting("A finished run folder that has an estimator.")
+    format: str = setting("Row layout of the new rows.", "auto")
+    embedder: str | None = setting(
+        "Vectors of the new rows, NEW.npy, where the run was embedded by files of vectors.", None, short="-e"
+    )
+    output: str | None = setting("Where the scored rows go, best first (JSONL).", None, short="-o")
+
+
 def parse_budget(text: str, n: int) -> int:
     """How many rows a budget means.
 

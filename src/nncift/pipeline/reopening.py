@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from contextlib import closing
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
 
@@ -13,7 +13,9 @@ import numpy as np
 from nncift.config import read_recipe
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
-from nncift.errors import RunError
+from nncift.errors import ConfigError, RunError
+from nncift.estimator.base import Fitted
+from nncift.estimator.features import Features
 from nncift.estimator.storage import load
 from nncift.pipeline import receipt
 from nncift.pipeline.features import read_states, readable
@@ -84,6 +86,44 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         ranker=lambda budget: ranker.rank(budget).picks,
         influences=ranker.influences,
     )
+
+
+@dataclass(frozen=True, slots=True)
+class Learnt:
+    """The estimator of a finished run, and what it read.
+
+    Attributes:
+        models: of the run, loaded when something is asked of them.
+        fitted: the estimator.
+        targets: features of the target rows; None where the influence is pointwise.
+        pool: features of the pool rows.
+    """
+
+    models: Models
+    fitted: Fitted
+    targets: Features | None
+    pool: Features
+
+
+def reopen_estimator(path: str | Path) -> Learnt:
+    """The estimator of a run folder.
+
+    Raises:
+        ConfigError: it has no recipe, or every influence was computed and nothing estimated.
+        RunError: it did not finish, or its rows or files are not what they were.
+    """
+    place = Path(path)
+    reopen(place)  # refuses what is not whole
+    setup = prepare(read_recipe(place / "recipe.yaml"))
+    if setup.exact or setup.pairs is None:
+        raise ConfigError(
+            f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
+        )
+    models = Models(setup, Silent())
+    fitted = load(place / "estimator.safetensors", features=content_key(models.features_key))
+    seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
+    targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
+    return Learnt(models, fitted, targets, seen.columns.take(np.arange(setup.axes.n)))
 
 
 def _labels(place: Path, setup: Setup) -> Labels | None:

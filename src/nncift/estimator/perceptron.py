@@ -13,6 +13,7 @@ from torch import Tensor
 
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
+from nncift.estimator.base import refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.features import Features
 from nncift.estimator.fitted import FittedEstimator
@@ -122,6 +123,7 @@ def _fitted(
     config: TrainingConfig,
     seed: int,
 ) -> FittedNetwork:
+    refuse_other_rows(labels, target, pool)
     helped = None if target is None else _inputs(target, coordinates)
     network = fit(labels, helped, _inputs(pool, coordinates), config=config, seed=seed)
     return FittedNetwork(network, coordinates)

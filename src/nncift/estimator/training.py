@@ -143,14 +143,12 @@ def fit(
         refit: train again on all labels.
 
     Raises:
-        ConfigError: labels and embeddings are not of the same rows, or there are fewer than two labels.
         ModelError: the loss stopped being a number.
 
     *Cost*: no language-model call. About 1 s of one core for 1,000 batches at d = 384, twice with `refit`, and the
     embeddings of the labelled rows in memory.
     *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
     """
-    _check_rows(labels, e_target, e_pool)
     task = _task(labels, e_target, e_pool)
     train, validation = _split(labels, config.validation, seed)
     with one_thread():
@@ -282,14 +280,3 @@ def _task(labels: Labels, e_target: Float[ndarray, "m d"] | None, e_pool: Float[
 
 def _standardised(task: _Task, scale: float, offset: float) -> _Task:
     return replace(task, y=((task.y - offset) / (scale or 1.0)).float())
-
-
-def _check_rows(labels: Labels, e_target: ndarray | None, e_pool: ndarray) -> None:
-    embedded = (labels.shape[0] if e_target is None else len(e_target), len(e_pool))
-    if embedded != labels.shape:
-        raise ConfigError(
-            f"the labels belong to a kernel of {labels.shape[0]} targets and {labels.shape[1]} candidates, the "
-            f"embeddings to one of {embedded[0]} and {embedded[1]}. Embed the rows that were labelled."
-        )
-    if len(labels) < 2:
-        raise ConfigError(f"{len(labels)} label cannot teach an estimator. Label more pairs (`labels`).")

@@ -169,14 +169,6 @@ def test_a_step_size_that_diverges_is_an_error() -> None:
         fit(labels, e_target, e_pool, config=replace(FAST, lr=1e30, epochs=50), seed=0)
 
 
-def test_labels_of_the_transposed_kernel_are_refused() -> None:
-    labels, e_target, e_pool = problem()
-    with pytest.raises(ConfigError, match="9 targets and 14 candidates, the embeddings to one of 14 and 9"):
-        fit(labels, e_pool, e_target, config=FAST, seed=0)
-    with pytest.raises(ConfigError, match="1 label cannot teach"):
-        fit(labels.take(np.arange(1)), e_target, e_pool, config=FAST, seed=0)
-
-
 @pytest.mark.parametrize(
     "change",
     [

@@ -139,7 +139,7 @@ class SelectConfig(_TeacherOptions):
     )
     features: Feature = setting(
         "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
-        "states where the influence has a model.",
+        "states where these take at most a tenth of what labelling every pair would.",
         "auto",
     )
     eta: float = setting("Weight of the target in flvmi and fl1mi.", 1.0)

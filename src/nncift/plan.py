@@ -47,6 +47,7 @@ class Plan:
         lm_backwards: sequences that go backward.
         exact_lm_forwards: forward passes that labelling every pair would take.
         exact_lm_backwards: backward passes that it would take.
+        state_lm_forwards: forwards to read each row for the estimator, kept ones included.
         phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
         kernel_bytes: memory of the kernels.

@@ -88,8 +88,8 @@ def summary_lines(picked: Selection) -> list[str]:
     means = (picked.fidelity or {}).get("candidate_means")
     if means:
         lines.append(
-            f"The candidates' mean influences lie {means['spread']:.2g} apart (standard deviation), and each is known to "
-            f"± {1.645 * means['sd']:.2g} (90 %)."
+            f"The candidates' mean influences are predicted to lie {means['spread']:.2g} apart (standard deviation), and each "
+            f"is known to ± {1.645 * means['sd']:.2g} (90 %)."
         )
     labelled, exact = facts["picks_with_labels"], facts["costs"]["exact"]
     if labelled is not None:

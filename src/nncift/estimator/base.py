@@ -15,7 +15,7 @@ from nncift.kernel.base import Kernel
 
 
 class Fitted(Protocol):
-    """An estimator that has learnt."""
+    """An estimator that has learnt: a class at the top of a module, so that a run folder can name it."""
 
     kind: ClassVar[str]
     """What a file of it is told by."""
@@ -58,6 +58,11 @@ class Fitted(Protocol):
 
     def tensors(self) -> dict[str, Tensor]:
         """All that it has learnt, by name."""
+        ...
+
+    @classmethod
+    def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> Fitted:
+        """The same from what `record` and `tensors` gave."""
         ...
 
 

@@ -16,6 +16,8 @@ from nncift.estimator.covariance import radial, squared_distances
 
 logger = logging.getLogger(__name__)
 
+_SINGULAR: type[RuntimeError] = torch.linalg.LinAlgError  # pyright: ignore[reportPrivateImportUsage]
+
 _LABELS = 600  # that the weights are chosen by: one step costs L³ / 3
 _PER_CANDIDATE = 10  # of them at most, so that there are many candidates among them
 _STEPS = 20
@@ -74,6 +76,11 @@ class Weights:
         return torch.exp(self.log[name][0])
 
     @property
+    def candidate_own_features(self) -> Tensor:
+        """Variance of a candidate by its features."""
+        return torch.exp(self.log["candidate"]).sum()
+
+    @property
     def noise(self) -> Tensor:
         """Variance of what no feature and no effect explains."""
         return self.variance("noise") + JITTER
@@ -104,8 +111,8 @@ def choose_weights(
     Args:
         i, j: positions of the labelled pairs among the coordinates.
         y: standardised labels.
-        target, pool: coordinates of the rows, by block; pool has one block at least, target none where the influence is
-            pointwise.
+        target, pool: coordinates of the rows, by block, one block at least; zeros for the one target of a pointwise
+            influence.
         rng: draws the labels that are looked at.
 
     *Cost*: about 25 Cholesky factors of 600 rows, and their derivatives: 1 s of one core.
@@ -135,24 +142,26 @@ def choose_weights(
 
 
 def _minimum(surprise: Callable[[Tensor], Tensor], start: Float[Tensor, " P"]) -> Float[Tensor, " P"]:
-    """L-BFGS from the start; the start itself where the search runs off into numbers that are none."""
+    """The best point that L-BFGS meets from the start on."""
     flat = start.clone().requires_grad_(True)
     search = torch.optim.LBFGS([flat], max_iter=_STEPS, line_search_fn="strong_wolfe")
 
+    best, found = float("inf"), start
+
     def closure() -> Tensor:
+        nonlocal best, found
         search.zero_grad()
         value = surprise(flat)
         value.backward()
+        if value.item() < best:  # what is no number is not
+            best, found = value.item(), flat.detach().clone()
         return value
 
     try:
         search.step(closure)
-    except RuntimeError:  # torch's error of linear algebra, which it does not export
-        logger.info(
-            "the search for the estimator's weights ran into a singular matrix; the last sound weights are kept"
-        )
-    found = flat.detach()
-    return found if bool(torch.isfinite(found).all()) else start
+    except _SINGULAR:
+        logger.info("the search for the estimator's weights met a singular matrix; the best weights so far are kept")
+    return found
 
 
 def _pairs(matrix: Float[Tensor, "a a"], at: Int[Tensor, " L"]) -> Float[Tensor, "L L"]:

@@ -6,10 +6,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
-from nncift.errors import ConfigError
+from nncift.errors import ConfigError, ModelError
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,9 +29,20 @@ class Features:
         for name, block in self.blocks.items():
             if len(block) != len(self.keys):
                 raise ConfigError(f"the feature `{name}` has {len(block)} rows; {len(self.keys)} are needed.")
+            finite = np.isfinite(block).all(axis=1)
+            if not finite.all():
+                raise ModelError(
+                    f"the feature `{name}` of row {self.keys[int(finite.argmin())]!r} is no number. Use other --features."
+                )
 
     def __len__(self) -> int:
         return len(self.keys)
+
+    @property
+    def same(self) -> Int[ndarray, " rows"]:
+        """For each row the position of the first row of its key."""
+        first: dict[str, int] = {}
+        return np.array([first.setdefault(key, k) for k, key in enumerate(self.keys)], dtype=np.int64)
 
     @property
     def widths(self) -> dict[str, int]:

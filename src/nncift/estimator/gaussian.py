@@ -8,11 +8,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 from torch import Tensor
 
 from nncift.data.labels import Labels
+from nncift.errors import ConfigError
 from nncift.estimator.base import refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.evidence import Weights, choose_weights
@@ -48,8 +49,8 @@ class GaussianProcess:
         y = labels.y.astype(np.float64)
         offset, scale = float(y.mean()), float(y.std())
         helped = _nobody(pool) if target is None else target
-        rows, i = np.unique(labels.i, return_inverse=True)
-        columns, j = np.unique(labels.j, return_inverse=True)
+        rows, i = np.unique(helped.same[labels.i], return_inverse=True)
+        columns, j = np.unique(pool.same[labels.j], return_inverse=True)
         labelled, used = helped.take(rows), pool.take(columns)
         with one_thread():
             coordinates = Coordinates.of([pool] if target is None else [target, pool])
@@ -64,11 +65,15 @@ class GaussianProcess:
                 torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
             )
             parts = system.parts(system.solve(standard))
-            every = lens.rows(coordinates.apply(helped))[1].mean(dim=0)
-            doubt = system.doubt(every, 1 / len(helped), standard)
-            seen = torch.bincount(system.j).double()
+            every = lens.rows(coordinates.apply(helped))[1]
+            doubt = system.doubt(
+                every.mean(dim=0),
+                1 / len(helped),
+                centre=lens.columns(coordinates.apply(pool.take(_evenly(len(pool))))).mean(dim=0),
+                y=standard,
+            )
         return FittedGaussian(
-            coordinates, lens, parts, doubt, seen, labelled.keys, used.keys, scale, offset,
+            coordinates, lens, parts, doubt, labelled.keys, used.keys, scale, offset,
             targets=len(helped), pointwise=target is None, labels=len(y),
         )  # fmt: skip
 
@@ -82,7 +87,6 @@ class FittedGaussian:
         lens: landmarks and weights.
         parts: the solution, by labelled row.
         doubt: what is not known of candidates' means over the targets.
-        seen: labels of each labelled candidate, [n'].
         target_keys, pool_keys: which rows had labels, in the order of `parts`.
         scale, offset: standard deviation and mean of the labels.
         targets: how many there were.
@@ -96,7 +100,6 @@ class FittedGaussian:
     lens: Lens
     parts: Parts
     doubt: Doubt
-    seen: Float[Tensor, " n"]
     target_keys: tuple[str, ...]
     pool_keys: tuple[str, ...]
     scale: float
@@ -124,6 +127,8 @@ class FittedGaussian:
     def kernel(self, target: Features | None, pool: Features) -> LowRankKernel:
         """Predicted influences of any rows; rows whose keys had labels keep what was learnt of themselves."""
         weights, parts = self.lens.weights, self.parts
+        if target is None and not self.pointwise:
+            raise ConfigError("this estimator is pairwise: it needs the features of the target. Give a target.")
         helped = _nobody(pool) if self.pointwise or target is None else target
         with one_thread():
             row, near = self.lens.rows(self.coordinates.apply(helped))
@@ -147,7 +152,7 @@ class FittedGaussian:
     def candidate_sd(self, pool: Features) -> Float[ndarray, " n"]:
         """Standard deviations of the candidates' mean influences over all targets, in label units.
 
-        They are of the means against that of the whole pool: what all candidates share counts for nothing here. Where
+        They are of the means against that of the pool it was fitted to: what all candidates share counts for nothing. Where
         candidates differed more from what the other labels said of them than they should, they are widened by as much.
 
         *Cost*: O(n s²).
@@ -155,13 +160,14 @@ class FittedGaussian:
         weights, doubt = self.lens.weights, self.doubt
         with one_thread():
             features = self.lens.columns(self.coordinates.apply(pool))
-            features -= features.mean(dim=0)  # what is not known of all of them alike
-            left = ((features @ doubt.left) * features).sum(1).clamp(min=0)
+            beyond = (weights.candidate_own_features - features.square().sum(1)).clamp(min=0)  # what no landmark tells
+            features -= doubt.centre  # what is not known of all of them alike
+            own = weights.variance("candidate_own")
+            left = ((features @ doubt.left) * features).sum(1) + doubt.prior * (beyond + own)
             known, labelled = _found(pool.keys, self.pool_keys)
-            seen = torch.zeros(len(pool), dtype=left.dtype)
-            seen[known] = self.seen[labelled]
-            own = weights.variance("candidate_own") * doubt.prior
-            variance = left + own / (1 + seen * own / weights.noise) + weights.noise / self.targets
+            told = 2 * (doubt.between[labelled] * features[known]).sum(1) + own * doubt.own[labelled]
+            left[known] -= own * told
+            variance = left.clamp(min=0) + weights.noise / self.targets
         return (self.scale * doubt.surprise.clamp(min=1) * variance.sqrt()).numpy()
 
     def record(self) -> dict[str, Any]:
@@ -181,7 +187,7 @@ class FittedGaussian:
         """All numbers, by name; float64 but for the whitening."""
         found = {f"weights.{name}": value for name, value in self.lens.weights.log.items()}
         found |= {f"parts.{name}": getattr(self.parts, name) for name in Parts.__slots__}
-        found |= {f"doubt.{name}": getattr(self.doubt, name) for name in Doubt.__slots__} | {"seen": self.seen}
+        found |= {f"doubt.{name}": getattr(self.doubt, name) for name in Doubt.__slots__}
         for k, name in enumerate(self.coordinates.whitening):
             found |= {f"{name}.target": self.lens.target[k], f"{name}.pool": self.lens.pool[k]}
         return {name: tensor.contiguous() for name, tensor in found.items()} | self.coordinates.tensors()
@@ -202,11 +208,15 @@ class FittedGaussian:
             lens,
             parts,
             doubt,
-            tensors["seen"],
             tuple(record["target_keys"]),
             tuple(record["pool_keys"]),
             **kept,
         )
+
+
+def _evenly(rows: int) -> Int[ndarray, " some"]:
+    """At most 2,000 positions, evenly spread."""
+    return np.linspace(0, rows - 1, min(rows, 2000)).astype(np.int64)
 
 
 def _nobody(pool: Features) -> Features:

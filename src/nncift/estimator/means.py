@@ -29,12 +29,13 @@ class Means:
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedMeans:
         """Fits the effects."""
         refuse_other_rows(labels, target, pool)
-        means = AdditiveMeans.fit(labels, generator(seed, "estimator/means"))
-        keys = ("",) if target is None else target.keys
-        return FittedMeans(
-            means.mean, dict(zip(keys, means.row, strict=True)), dict(zip(pool.keys, means.column, strict=True)),
-            pointwise=target is None, labels=len(labels),
-        )  # fmt: skip
+        i = labels.i if target is None else target.same[labels.i]
+        merged = Labels(i.astype(np.int32), pool.same[labels.j].astype(np.int32), labels.y, labels.shape)
+        means = AdditiveMeans.fit(merged, generator(seed, "estimator/means"))
+        keys = {"": 0} if target is None else dict(zip(target.keys, target.same, strict=True))
+        row = {key: float(means.row[k]) for key, k in keys.items()}
+        column = {key: float(means.column[k]) for key, k in zip(pool.keys, pool.same, strict=True)}
+        return FittedMeans(means.mean, row, column, pointwise=target is None, labels=len(labels))
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ labelled rows than landmarks this is exact; beyond, it is the subset-of-regresso
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 
 import torch
@@ -51,7 +51,7 @@ class System:
         parts = self.parts(vector)
         own_target, own_candidate = self.weights.variance("target_own"), self.weights.variance("candidate_own")
         row = self.row @ parts.row_core + self.weights.variance("row_own") * parts.sums
-        found = row[self.i] + (own_target * own_candidate + self.weights.noise) * vector
+        found = row[self.i] + self.weights.noise * vector + own_target * own_candidate * self._by_pair(vector)
         through = self.target @ parts.core + own_target * parts.by_target
         found += self._dots(through, self.i, self.candidate, self.j)
         return found + self._dots(self.target, self.i, own_candidate * parts.by_candidate, self.j)
@@ -85,26 +85,41 @@ class System:
             return torch.cholesky_solve(y[:, None], sound_factor(self.dense()))[:, 0]
         return _conjugate_gradients(self.times, y, self._diagonal())
 
-    def doubt(self, mean: Float[Tensor, " t"], own: float, y: Float[Tensor, " L"]) -> Doubt:
+    def doubt(
+        self, mean: Float[Tensor, " t"], own: float, *, centre: Float[Tensor, " s"], y: Float[Tensor, " L"]
+    ) -> Doubt:
         """How unsure it is of what candidates are worth to the mean of some targets.
 
         Args:
             mean: mean φ of these targets.
             own: what part of the mean is a labelled target's own, 1 / m.
+            centre: mean φ of the candidates.
             y: standardised labels.
 
-        *Cost*: L³ for at most 4,000 labels; of more, so many of them, evenly spread, which makes it rather too unsure.
+        *Cost*: 2 L³ for at most 4,000 labels; of more, so many of them, evenly spread, which makes it rather too unsure.
         """
         if len(y) > DENSE:
             some = torch.linspace(0, len(y) - 1, DENSE).long()
-            return replace(self, i=self.i[some], j=self.j[some]).doubt(mean, own, y[some])
+            return replace(self, i=self.i[some], j=self.j[some]).doubt(mean, own, centre=centre, y=y[some])
         weight = self.weights.variance("target_own") * own
-        factor = sound_factor(self.dense())
+        inverse = torch.cholesky_inverse(sound_factor(self.dense()))
         helped = self.target[self.i] @ mean + weight
-        through = torch.linalg.solve_triangular(factor, helped[:, None] * self.candidate[self.j], upper=False)
-        prior = mean @ mean + weight
-        left = prior * torch.eye(self.candidate.shape[1], dtype=prior.dtype) - through.T @ through
-        return Doubt(left, prior, self._surprise(torch.cholesky_inverse(factor), y))
+        features = helped[:, None] * self.candidate[self.j]
+        solved = inverse @ features
+        prior, n = mean @ mean + weight, len(self.candidate)
+        left = prior * torch.eye(features.shape[1], dtype=prior.dtype) - features.T @ solved
+        between = torch.zeros_like(self.candidate).index_add_(0, self.j, helped[:, None] * solved)
+        own_row = torch.zeros(n, dtype=prior.dtype)
+        for candidate, labels in self._by_candidate():
+            own_row[candidate] = helped[labels] @ inverse[labels][:, labels] @ helped[labels]
+        return Doubt(left, prior, centre, between, own_row, self._surprise(inverse, y))
+
+    def _by_candidate(self) -> Iterator[tuple[int, Int[Tensor, " l"]]]:
+        """Each candidate that has labels, and the positions of these."""
+        counts = torch.bincount(self.j, minlength=len(self.candidate)).tolist()
+        for candidate, labels in enumerate(torch.split(torch.argsort(self.j, stable=True), counts)):
+            if len(labels):
+                yield candidate, labels
 
     def _surprise(self, inverse: Float[Tensor, "L L"], y: Float[Tensor, " L"]) -> Tensor:
         """By how much candidates differ from what the labels of all the others say of them, in standard deviations of that
@@ -113,10 +128,9 @@ class System:
         """
         weighted = inverse @ y
         found = []
-        for labels in torch.split(torch.argsort(self.j, stable=True), torch.bincount(self.j).tolist()):
-            if len(labels):
-                apart = torch.linalg.inv(inverse[labels][:, labels])
-                found.append((apart @ weighted[labels]).sum().square() / apart.sum())
+        for _, labels in self._by_candidate():
+            apart = torch.linalg.inv(inverse[labels][:, labels])
+            found.append((apart @ weighted[labels]).sum().square() / apart.sum())
         return torch.stack(found).mean().sqrt()
 
     def _diagonal(self) -> Float[Tensor, " L"]:
@@ -124,6 +138,11 @@ class System:
         row = self.row.square().sum(1) + own["row"]
         helped, helper = self.target.square().sum(1) + own["target"], self.candidate.square().sum(1) + own["candidate"]
         return row[self.i] + helped[self.i] * helper[self.j] + self.weights.noise
+
+    def _by_pair(self, vector: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
+        """Sums over the labels of the same pair, of which twins of a row may have several."""
+        _, which = torch.unique(self.i * len(self.candidate) + self.j, return_inverse=True)
+        return torch.zeros_like(vector).index_add_(0, which, vector)[which]
 
     def _spread(
         self,
@@ -157,11 +176,17 @@ class Doubt:
     Attributes:
         left: covariance that is left between the candidates' features, [s, s].
         prior: variance of a candidate with a feature of length one before any label.
+        centre: mean φ of the candidates, which the means are compared with, [s].
+        between: what is known at once of a labelled candidate's own worth and of that of its features, [n, s].
+        own: what is known of a labelled candidate's own worth, [n].
         surprise: what standard deviations have to be multiplied by, if above 1.
     """
 
     left: Float[Tensor, "s s"]
     prior: Float[Tensor, ""]
+    centre: Float[Tensor, " s"]
+    between: Float[Tensor, "n s"]
+    own: Float[Tensor, " n"]
     surprise: Float[Tensor, ""]
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass, fields
 from functools import cached_property
 from typing import Any
 
@@ -142,8 +142,19 @@ class Models:
         self.reporter.begin("read", len(every), "rows")
         found = row_states(lm, every, folder=cache_folder() / "states", on_progress=self.reporter.advance)
         self.reporter.end(f"{len(every):,} rows, {done.ledger.lm_forwards:,} newly read by the language model")
+        cut, silent = int(found.cut.sum()), int((~found.usable).sum())
+        if cut:
+            done.note(
+                "states_cut",
+                f"the estimator reads only a part of {cut:,} rows that are too long for the language model",
+            )
+        if silent:
+            done.note(
+                "states_silent", f"{silent:,} rows have no response token, and the estimator reads their prompts alone"
+            )
+        every = {item.name: getattr(found, item.name) for item in fields(found)}
         halves = slice(0, len(axes.rows)), slice(len(axes.rows), None)
-        first, second = (RowStates(**{name: array[half] for name, array in asdict(found).items()}) for half in halves)
+        first, second = (RowStates(**{name: array[half] for name, array in every.items()}) for half in halves)
         return first, second
 
     def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:

@@ -143,8 +143,8 @@ def calls_text(calls: Calls) -> str:
 
 
 def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | None:
-    """Language-model calls of exact influences for every pair, and the share of them that the labels of this run are worth,
-    and the rows that its estimator reads, whether it made the calls or an earlier run did."""
+    """Language-model calls of exact influences for every pair, and the share of them that the labels of this run are worth
+    together with the rows that its estimator reads, whether it made these calls or an earlier run did."""
     if not setup.influence.traits.needs_model or "label" not in stages:
         return None
     exact, asked = setup.calls(setup.all_asked), setup.calls(setup.asked)
@@ -170,8 +170,8 @@ def reuse_note(costs: dict[str, Any]) -> dict[str, str]:
     if share < _WORTH_SAYING:
         return {}
     return {
-        "reused": f"{share:.0%} of the language-model calls for the labels were not made in this run: their results were kept "
-        "by an earlier or interrupted one, or the rows cannot be scored"
+        "reused": f"{share:.0%} of the language-model calls for labels and features were not made in this run: their results "
+        "were kept by an earlier or interrupted one, or the rows cannot be scored"
     }
 
 

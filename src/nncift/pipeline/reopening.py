@@ -97,12 +97,14 @@ class Learnt:
         fitted: the estimator.
         targets: features of the target rows; None where the influence is pointwise.
         pool: features of the pool rows.
+        covers_pool: whether pool rows were rows of its kernel beside the targets.
     """
 
     models: Models
     fitted: Fitted
     targets: Features | None
     pool: Features
+    covers_pool: bool
 
 
 def reopen_estimator(path: str | Path) -> Learnt:
@@ -123,7 +125,8 @@ def reopen_estimator(path: str | Path) -> Learnt:
     fitted = load(place / "estimator.safetensors", features=content_key(models.features_key))
     seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
-    return Learnt(models, fitted, targets, seen.columns.take(np.arange(setup.axes.n)))
+    pool = seen.columns.take(np.arange(setup.axes.n))
+    return Learnt(models, fitted, targets, pool, covers_pool=len(setup.axes.rows) > setup.axes.m)
 
 
 def _labels(place: Path, setup: Setup) -> Labels | None:

@@ -15,26 +15,25 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from nncift import registry
 from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
-from nncift.estimator.base import Estimator, Fitted, Unsure
+from nncift.estimator.base import Fitted, Unsure
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
-from nncift.pipeline.features import STATES, Readable, read_states, readable
+from nncift.pipeline.features import STATES, Readable, arrays, read_states, readable
 from nncift.pipeline.filling import refuse_if_too_large
-from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
-from nncift.pipeline.setup import Setup, class_key, prepare
+from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
@@ -215,7 +214,7 @@ class _Road:
             def work(done: Work) -> None:
                 for name, found in zip(STATES, self.models.states(done), strict=True):
                     with self.folder.atomic(name) as part:
-                        write_npz(part, asdict(found))
+                        write_npz(part, arrays(found))
                     done.files.append(name)
 
             self._stage("states", depends, work)
@@ -223,8 +222,7 @@ class _Road:
         return readable(axes, vectors, states)
 
     def _estimate(self, config: SelectConfig, labels: Labels) -> tuple[Fitted, dict[str, Any]]:
-        estimator: Estimator = registry.load("estimator", config.estimator)()
-        seed = config.seed
+        estimator, seed = make_estimator(config.estimator), config.seed
         seen = self.features()
         made_by = content_key(self.models.features_key)
 
@@ -237,7 +235,7 @@ class _Road:
             fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
-            self.folder.write_json("fidelity.json", fidelity.record() | _candidate_means(fitted, seen))
+            self.folder.write_json("fidelity.json", fidelity.record() | _candidate_means(fitted, seen, self.setup.axes))
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
             done.ledger.flops += fitted.flops
@@ -288,12 +286,13 @@ class _Road:
         self.reporter.end(f"{len(picks.order):,} picks{gains}")
 
 
-def _candidate_means(fitted: Fitted, seen: Readable) -> dict[str, Any]:
+def _candidate_means(fitted: Fitted, seen: Readable, axes: Axes) -> dict[str, Any]:
     """How far the candidates' mean influences lie apart, and how well they are known, where the estimator says so."""
-    if not isinstance(fitted, Unsure):
+    rows, pool = kernel_shape(axes)[0], seen.columns.take(np.arange(axes.n))
+    if not isinstance(fitted, Unsure) or rows > axes.m:  # it is sure of means over all rows, the pool's among them
         return {}
-    spread = float(fitted.kernel(seen.rows, seen.columns).candidate_means().std())
-    return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(seen.columns)))}}
+    spread = float(fitted.kernel(seen.rows, pool).candidate_means().std())
+    return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(pool)))}}
 
 
 def _read_labels(path: Path, labelling: Labelling) -> Labels:

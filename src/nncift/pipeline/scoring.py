@@ -25,6 +25,7 @@ from nncift.estimator.base import Unsure
 from nncift.estimator.covariance import Coordinates, squared_distances
 from nncift.estimator.features import Features
 from nncift.ledger import Ledger
+from nncift.lm.atomic import write_whole
 from nncift.pipeline.features import row_features
 from nncift.pipeline.reopening import Learnt, reopen_estimator
 from nncift.progress import Reporter, Silent
@@ -43,7 +44,7 @@ class Scored:
     Attributes:
         pool: the rows.
         means: predicted mean influence on the run's targets, [n], in label units.
-        sd: standard deviation of each mean against that of the new rows, [n]; None where the estimator gives none.
+        sd: standard deviation of each mean against that of the run's pool, [n]; None where the estimator gives none.
         far: which rows are unlike anything that the run has seen, [n].
         beats: share of the run's own pool that each row is above, [n].
     """
@@ -82,14 +83,20 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
     *Cost*: an embedding of each new row, and where the run's estimator reads states one forward of its language model;
     no influence. The means over m targets take linear time.
     """
+    place = None if config.output is None else Path(config.output)
+    if place is not None and not place.parent.is_dir():
+        raise ConfigError(
+            f"there is no folder {str(place.parent)!r} to write the scores into. Make it, or name another -o."
+        )
     learnt = reopen_estimator(config.run)
     new = load_pool(config.rows, layout=config.format, role="pool")
     seen = _features(learnt, new, config, reporter or Silent())
     rows = learnt.targets
     means = learnt.fitted.kernel(rows, seen).candidate_means()
     own = learnt.fitted.kernel(rows, learnt.pool).candidate_means()
-    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) else None
-    far = unlike(learnt.pool, seen)
+    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) and not learnt.covers_pool else None
+    own_keys = set(learnt.pool.keys)
+    far = unlike(learnt.pool, seen) & np.array([key not in own_keys for key in seen.keys], dtype=bool)
     if far.mean() > _MANY_FAR:
         log.warning(
             "%s of %s rows are unlike anything in the run's pool: what is said of them is little more than a guess "
@@ -98,15 +105,15 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
             f"{len(far):,}",
         )
     found = Scored(new, means, sd, far, np.searchsorted(np.sort(own), means) / len(own))
-    if config.output is not None:
-        lines = "".join(json.dumps(record, ensure_ascii=True) + "\n" for record in found.records())
-        Path(config.output).write_text(lines, encoding="utf-8")
+    if place is not None:
+        lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in found.records())
+        write_whole(place, lines.encode("ascii"))
     return found
 
 
 def unlike(pool: Features, new: Features) -> ndarray:
-    """Which new rows lie farther from every row of a pool than 99 % of its own rows do from one another, in any block of
-    features, whitened; rows of the pool itself are near.
+    """Which new rows lie farther from 2,000 rows of a pool than 99 % of these do from one another, in any block of features,
+    whitened.
 
     *Cost*: (n + 2,000) · 2,000 distances in 64 dimensions a block.
     """
@@ -132,6 +139,10 @@ def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter
                 "the run was embedded by files of vectors: name one for the new rows, --embedder NEW.npy."
             )
         embedder = load_embedder(config.embedder, device=models.placement.device)
+        if not isinstance(embedder, Precomputed):
+            raise ConfigError(
+                f"the run was embedded by files of vectors, and {config.embedder!r} is none: --embedder NEW.npy."
+            )
     elif config.embedder is not None:
         raise ConfigError("new rows are embedded as the run was; leave --embedder out.")
     reporter.begin("embed", len(new), "rows")
@@ -143,5 +154,7 @@ def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter
         lm.meter.ledger = Ledger()
         reporter.begin("read", len(new), "rows")
         states = row_states(lm, new.examples, folder=cache_folder() / "states", on_progress=reporter.advance)
+        if states.cut.any():
+            log.warning("the estimator reads only a part of %s rows that are too long", f"{int(states.cut.sum()):,}")
         reporter.end(f"{len(new):,} rows by the language model")
     return row_features(new.examples, vectors, states)

@@ -16,6 +16,7 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
+from nncift.estimator.base import Estimator
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
@@ -155,6 +156,8 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             f"{', '.join(config.model)}. Keep one --model."
         )
     choosing = config if isinstance(config, SelectConfig) else None
+    if choosing is not None:
+        make_estimator(choosing.estimator)  # a wrong word is told before anything is spent
     if choosing is not None and choosing.features == "states" and not config.model:
         raise ConfigError(
             "--features states reads the rows with a language model: add --model, or use --features embedding."
@@ -212,6 +215,20 @@ def class_key(name: str, cls: type) -> str:
     """A registered name, or a user's `module:Class` with the hash of its file: what changes is another thing."""
     place = inspect.getsourcefile(cls) if ":" in name else None
     return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
+
+
+def make_estimator(name: str) -> Estimator:
+    """The estimator behind a name.
+
+    Raises:
+        ConfigError: it is unknown, or is no estimator.
+    """
+    made = registry.load("estimator", name)()
+    if not hasattr(made, "fit"):
+        raise ConfigError(
+            f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
+        )
+    return made
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:

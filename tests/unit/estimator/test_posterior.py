@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
@@ -12,8 +14,9 @@ from nncift.estimator import evidence, posterior
 from nncift.estimator.covariance import Coordinates, squared_distances
 from nncift.estimator.evidence import Weights
 from nncift.estimator.features import Features
-from nncift.estimator.gaussian import GaussianProcess
+from nncift.estimator.gaussian import FittedGaussian, GaussianProcess
 from nncift.estimator.lens import Lens
+from nncift.estimator.means import Means
 from nncift.estimator.posterior import System, sound_factor
 
 M, N, L = 7, 11, 40
@@ -102,6 +105,85 @@ def problem() -> tuple[Labels, Features, Features]:
     i, j = (axis.astype(np.int32) for axis in divmod(chosen, N))
     y = (pool.blocks["scalars"][j, 0] + target.blocks["scalars"][i, 1]).astype(np.float32)
     return Labels(i, j, y, (M, N)), target, pool
+
+
+def textbook_sd(found: FittedGaussian, labels: Labels, target: Features, pool: Features) -> np.ndarray:
+    """Posterior standard deviations of candidates' means against the mean of the pool by features, pair by pair."""
+    weights = found.lens.weights
+    of_rows, of_columns = found.coordinates.apply(target), found.coordinates.apply(pool)
+    near, far = squared_distances(of_rows, of_rows), squared_distances(of_columns, of_columns)
+    rows, columns = torch.eye(len(target), dtype=torch.float64), torch.eye(len(pool), dtype=torch.float64)
+    row = weights.row(near) + weights.variance("row_own") * rows
+    dealings = weights.target(near) + weights.variance("target_own") * rows
+    by_features = weights.candidate(far)
+    candidate = by_features + weights.variance("candidate_own") * columns
+    i, j = torch.from_numpy(labels.i).long(), torch.from_numpy(labels.j).long()
+    noise = weights.noise * torch.eye(len(i), dtype=torch.float64)
+    between = row[i][:, i] + dealings[i][:, i] * candidate[j][:, j] + noise
+    against = columns - 1 / len(pool)  # of what features say; a row's own part is compared with nothing
+    prior = dealings.mean()
+    seen = dealings.mean(0)[i][None] * (against @ by_features[:, j] + weights.variance("candidate_own") * columns[:, j])
+    before = prior * ((against @ by_features @ against.T).diagonal() + weights.variance("candidate_own"))
+    after = before - (seen * torch.linalg.solve(between, seen.T).T).sum(1) + weights.noise / len(target)
+    return (found.scale * after.clamp(min=0).sqrt()).numpy()
+
+
+@pytest.mark.parametrize(
+    ("count", "tolerance"), [(14, 0.05), (40, 0.002)]
+)  # where no landmark stands, a little is guessed
+def test_it_is_as_sure_as_the_textbook(count: int, tolerance: float) -> None:
+    labels, target, pool = problem()
+    noisy = labels.y + np.random.default_rng(4).normal(0, 0.5, L).astype(np.float32)  # or landmarks' ridge would show
+    few = replace(labels, y=noisy).take(np.sort(np.random.default_rng(0).permutation(L)[:count]))
+    found = GaussianProcess().fit(few, target, pool, seed=0)
+    calm = replace(found, doubt=replace(found.doubt, surprise=torch.tensor(1.0, dtype=torch.float64)))
+    exact = textbook_sd(found, few, target, pool)
+    assert calm.candidate_sd(pool) == pytest.approx(exact, rel=tolerance)
+    if count == 14:  # some candidates have no label, and are less sure
+        unseen = np.setdiff1d(np.arange(N), few.j)
+        assert len(unseen) and calm.candidate_sd(pool)[unseen].mean() > calm.candidate_sd(pool)[few.j].mean()
+
+
+def test_the_sd_of_a_row_does_not_depend_on_what_stands_beside_it() -> None:
+    labels, target, pool = problem()
+    found = GaussianProcess().fit(labels, target, pool, seed=0)
+    assert found.candidate_sd(pool.take([3])) == pytest.approx(found.candidate_sd(pool)[[3]])
+
+
+@pytest.mark.parametrize("estimator", [GaussianProcess(), Means()])
+def test_twins_share_what_is_known_of_either(estimator: GaussianProcess | Means) -> None:
+    labels, target, pool = problem()
+    keys = ("p0", "p0", *pool.keys[2:])
+    twins = Features(
+        {name: np.concatenate([block[:1], block[:1], block[2:]]) for name, block in pool.blocks.items()}, keys
+    )
+    asked = labels.j != 1  # the second twin has no label
+    found = estimator.fit(labels.take(asked), target, twins, seed=0).kernel(target, twins).fill()
+    assert np.array_equal(found[0], found[1])
+    alone = Features(twins.blocks, pool.keys)
+    apart = estimator.fit(labels.take(asked), target, alone, seed=0).kernel(target, alone).fill()
+    assert found[0] == pytest.approx(apart[0], abs=1e-6)
+
+
+def test_a_pair_that_is_labelled_twice_is_one_pair(monkeypatch: pytest.MonkeyPatch) -> None:
+    which, _, _ = system()
+    double = replace(which, i=torch.cat([which.i, which.i[:5]]), j=torch.cat([which.j, which.j[:5]]))
+    vector = torch.from_numpy(np.random.default_rng(5).normal(size=L + 5))
+    assert torch.allclose(double.times(vector), double.dense() @ vector, atol=1e-9)
+
+
+def test_the_search_for_weights_keeps_the_best_sound_point() -> None:
+    calls = []
+
+    def surprise(flat: torch.Tensor) -> torch.Tensor:
+        calls.append(flat.detach().clone())
+        if len(calls) > 3:
+            torch.linalg.cholesky(torch.zeros(1, 1) - 1)
+        return (flat - 3).square().sum()
+
+    found = evidence._minimum(surprise, torch.zeros(1, dtype=torch.float64))
+    assert any(torch.equal(found, one) for one in calls[:3])
+    assert float((found - 3).abs()) == min(float((one - 3).abs()) for one in calls[:3])
 
 
 def test_the_labels_that_are_looked_at_are_of_many_candidates(monkeypatch: pytest.MonkeyPatch) -> None:

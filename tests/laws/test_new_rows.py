@@ -89,3 +89,70 @@ def test_rows_of_the_pool_are_like_it_and_far_rows_are_not() -> None:
     assert not unlike(pool, pool).any()
     assert unlike(pool, embedding_features((rng.normal(size=(20, 6)) + 30).astype(np.float32))).all()
     assert unlike(pool, embedding_features(rng.normal(size=(400, 6)).astype(np.float32))).mean() < 0.1
+
+
+def test_an_estimator_that_reads_nothing_cannot_score(run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="`means` reads no text"):
+        nncift.score(run=run(labels="40%", estimator="means"), **newcomers(tmp_path))
+
+
+def test_a_wrong_estimator_is_told_before_anything_is_labelled(run, tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'gaussian-process'"):
+        run(labels="40%", estimator="gausian-process")
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(ConfigError, match="no folder"):
+        nncift.score(run=tmp_path, output=str(tmp_path / "not" / "there.jsonl"), **newcomers(tmp_path))
+
+
+ESTIMATOR = '''
+"""An estimator of a user's own."""
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+import torch
+from nncift.kernel.lowrank import LowRankKernel
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    reads: ClassVar[str] = "nothing"
+
+    def fit(self, labels, target, pool, *, seed):
+        return FittedMine(float(labels.y.mean()), len(labels))
+
+
+@dataclass(frozen=True, slots=True)
+class FittedMine:
+    kind: ClassVar[str] = "mine"
+    mean: float
+    labels: int
+    pointwise: ClassVar[bool] = False
+    weights: ClassVar[int] = 1
+    flops: ClassVar[int] = 0
+
+    def kernel(self, target, pool):
+        shapes = len(target), len(pool)
+        nothing = (np.zeros((rows, 0), dtype=np.float32) for rows in shapes)
+        return LowRankKernel(self.mean, *map(np.zeros, shapes), *nothing)
+
+    def summary(self):
+        return "the mean"
+
+    def record(self):
+        return {"mean": self.mean, "labels": self.labels}
+
+    def tensors(self):
+        return {"none": torch.zeros(1)}
+
+    @classmethod
+    def restored(cls, record, tensors):
+        return cls(record["mean"], record["labels"])
+'''
+
+
+def test_an_estimator_of_ones_own_is_kept_and_read_again(run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "own_estimator.py").write_text(ESTIMATOR, encoding="utf-8")
+    monkeypatch.syspath_prepend(str(tmp_path))
+    first = run(labels="40%", estimator="own_estimator:Mine")
+    again = run(labels="40%", estimator="own_estimator:Mine")
+    assert first.ids == again.ids and len(again) == 10

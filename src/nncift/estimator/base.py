@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Protocol, runtime_checkable
+from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
 from jaxtyping import Float
 from numpy import ndarray
@@ -75,11 +75,17 @@ class Unsure(Protocol):
         ...
 
 
+Reads = Literal["nothing", "embedding", "all"]
+"""What an estimator makes use of: no features, embeddings alone, or a language model's states too where there are any."""
+
+
 class Estimator(Protocol):
     """Learns influences.
 
-    Adding one: a frozen dataclass with `fit` in a file of its own, and a line in the registry.
+    Adding one: a frozen dataclass with `reads` and `fit` in a file of its own, and a line in the registry.
     """
+
+    reads: ClassVar[Reads]
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> Fitted:
         """Learns from exact influences.

@@ -14,7 +14,7 @@ from torch import Tensor
 
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
-from nncift.estimator.base import refuse_other_rows
+from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.evidence import Weights, choose_weights
 from nncift.estimator.features import Features
@@ -42,6 +42,8 @@ class GaussianProcess:
     *Reference*: Bonilla et al. (2007), Multi-task Gaussian Process Prediction; Rasmussen and Williams (2006), Gaussian
     Processes for Machine Learning, chapters 5 and 8.
     """
+
+    reads: ClassVar[Reads] = "all"
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedGaussian:
         """Fits it to labels; without a target the influence is pointwise."""

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from nncift.data.labels import Labels
-from nncift.estimator.base import refuse_other_rows
+from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.baselines import AdditiveMeans
 from nncift.estimator.features import Features
 from nncift.kernel.lowrank import LowRankKernel
@@ -25,6 +25,8 @@ class Means:
 
     *Cost*: a few passes over the labels.
     """
+
+    reads: ClassVar[Reads] = "nothing"
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedMeans:
         """Fits the effects."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
-from nncift.estimator.base import refuse_other_rows
+from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.features import Features
 from nncift.estimator.fitted import FittedEstimator
@@ -30,6 +30,8 @@ class Network:
     *Cost*: 1 s of one core for 1,000 batches. No language-model call but for the features.
     *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
     """
+
+    reads: ClassVar[Reads] = "all"
 
     config: TrainingConfig = field(default_factory=TrainingConfig)
 
@@ -49,6 +51,8 @@ class PaperNetwork:
     *Cost*: as `Network`.
     *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
     """
+
+    reads: ClassVar[Reads] = "embedding"
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
         """Trains the network."""

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from nncift.config import SelectConfig
 from nncift.data.rows import Pool
 from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.influence.base import Calls, work
@@ -37,6 +38,9 @@ def input_notes(setup: Setup) -> dict[str, str]:
         notes["same-text"] = f"{twins:,} pairs have a pool row with the text of {where}; they get no label"
     if setup.target is not None and not setup.influence.traits.uses_target:
         notes["unused"] = f"`{setup.influence.traits.name}` does not look at a target; --target plays no part"
+    config = setup.config
+    if isinstance(config, SelectConfig) and setup.exact and config.features == "states":
+        notes["unread"] = "every influence is computed and nothing estimated; --features plays no part"
     return {kind: text for kind, text in (notes | _advice(setup)).items() if text}
 
 

@@ -24,6 +24,7 @@ from nncift.errors import ConfigError
 from nncift.estimator.base import Unsure
 from nncift.estimator.covariance import Coordinates, squared_distances
 from nncift.estimator.features import Features
+from nncift.estimator.means import FittedMeans
 from nncift.ledger import Ledger
 from nncift.lm.atomic import write_whole
 from nncift.pipeline.features import row_features
@@ -89,6 +90,10 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
             f"there is no folder {str(place.parent)!r} to write the scores into. Make it, or name another -o."
         )
     learnt = reopen_estimator(config.run)
+    if isinstance(learnt.fitted, FittedMeans):
+        raise ConfigError(
+            "the run's estimator `means` reads no text, so that all new rows are the same to it. Take another."
+        )
     new = load_pool(config.rows, layout=config.format, role="pool")
     seen = _features(learnt, new, config, reporter or Silent())
     rows = learnt.targets

@@ -98,6 +98,8 @@ class Setup:
         config = self.config
         if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
             return False
+        if getattr(make_estimator(config.estimator), "reads", "all") != "all":
+            return False
         return config.features == "states" or _CHEAP * work(self.calls(self.all_asked)) >= self.readable
 
     @property
@@ -158,10 +160,6 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
     choosing = config if isinstance(config, SelectConfig) else None
     if choosing is not None:
         make_estimator(choosing.estimator)  # a wrong word is told before anything is spent
-    if choosing is not None and choosing.features == "states" and not config.model:
-        raise ConfigError(
-            "--features states reads the rows with a language model: add --model, or use --features embedding."
-        )
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
     existing = None
@@ -200,6 +198,10 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         raise ConfigError(
             f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "
             f"Say at least {FEWEST_LABELS}, or all."
+        )
+    if choosing is not None and not exact and choosing.features == "states" and not config.model:
+        raise ConfigError(
+            "--features states reads the rows with a language model: add --model, or use --features embedding."
         )
     return Setup(
         config, pool, target, existing, influence, objective, why, axes, budget, labels, pairs, exact, difficulty

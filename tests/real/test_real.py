@@ -62,6 +62,7 @@ def test_labels_agree_with_those_computed_elsewhere(gemma: str, shared_data: Pat
     labels = nncift.label(
         _some(folder / "pool.jsonl", tmp_path / "pool.jsonl", columns),
         target=_some(folder / "target.jsonl", tmp_path / "target.jsonl", rows),
+        influence="delift",
         model=gemma,
         option=("template=plain",),
         labels="all",
@@ -83,6 +84,7 @@ def test_log_likelihoods_agree_with_those_computed_elsewhere(gemma: str, shared_
     nncift.label(
         _some(folder / "pool.jsonl", tmp_path / "pool.jsonl", columns),
         target=_some(folder / "target.jsonl", tmp_path / "target.jsonl", rows),
+        influence="delift",
         model=gemma,
         option=("template=plain", "distance=nll"),
         labels="all",
@@ -140,6 +142,7 @@ def test_the_plan_holds(gemma: str, minilm: str, shared_data: Path, tmp_path: Pa
         config = SelectConfig(
             pool=str(_some(shared_data / "alpaca_pool.jsonl", tmp_path / "pool.jsonl", range(36))),
             target=str(_some(shared_data / "alpaca_target.jsonl", tmp_path / "target.jsonl", range(14))),
+            influence="delift",
             model=(gemma,),
             embedder=minilm,
             labels="150",

@@ -134,6 +134,8 @@ def test_dry_run_counts_the_calls_that_the_run_makes(cli: Cli, corpus: Corpus, t
     model = save_model(tmp_path / "model")
     options = [
         small.pool,
+        "-i",
+        "delift",
         "-t",
         small.target,
         "-m",

@@ -354,7 +354,7 @@ def test_options_that_cannot_work(
 def test_language_models_that_cannot_be_used(
     here: Cli, place: Path, corpus: Corpus, options: list[str], words: tuple[str, ...]
 ) -> None:
-    common = ["-t", corpus.target, "-e", corpus.embeddings, "-o", "out"]
+    common = ["-i", "delift", "-t", corpus.target, "-e", corpus.embeddings, "-o", "out"]
     refused(here("select", corpus.pool, *common, *options), *words)
 
 

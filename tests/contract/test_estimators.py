@@ -12,6 +12,7 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
 from nncift.estimator.base import Estimator, Fitted
 from nncift.estimator.features import Features
+from nncift.estimator.means import Means
 from nncift.estimator.storage import load, save
 
 NAMES = registry.names("estimator")
@@ -66,7 +67,7 @@ def test_the_same_seed_gives_the_same_bits_and_a_file_keeps_them(name: str, poin
     save(one, tmp_path / "one", features="some")
     save(two, tmp_path / "two", features="some")
     assert (tmp_path / "one").read_bytes() == (tmp_path / "two").read_bytes()
-    back = load(tmp_path / "one", features="some")
+    back = load(tmp_path / "one", registry.load("estimator", name)(), features="some")
     values = one.kernel(target, pool).fill()
     assert values.shape == (N, 1 if pointwise else M)
     assert np.array_equal(values, back.kernel(target, pool).fill())
@@ -121,7 +122,7 @@ def test_other_features_are_refused(name: str) -> None:
         found.kernel(target, narrow)
 
 
-@pytest.mark.parametrize("damage", ["cut", "text", "other", "gone", "features"])
+@pytest.mark.parametrize("damage", ["cut", "text", "other", "gone", "kind", "features"])
 def test_a_damaged_or_foreign_file_is_an_error_that_names_it(damage: str, tmp_path: Path) -> None:
     from safetensors.numpy import save_file
 
@@ -135,9 +136,13 @@ def test_a_damaged_or_foreign_file_is_an_error_that_names_it(damage: str, tmp_pa
         save_file({"x": np.zeros(3, np.float32)}, path)
     elif damage == "gone":
         path.unlink()
+    elif damage == "kind":
+        save(fitted("network")[0], path, features="mine")
     else:
         with pytest.raises(ConfigError, match=r"fitted to the features of 'mine', here they come from 'yours'"):
-            load(path, features="yours")
+            load(path, Means(), features="yours")
         return
-    with pytest.raises(RunError, match=r"estimator\.safetensors cannot be read as an estimator.*Fit it again"):
-        load(path, features=None)
+    with pytest.raises(
+        RunError, match=r"estimator\.safetensors (cannot be read as an estimator|is of the kind).*nncift run"
+    ):
+        load(path, Means(), features=None)

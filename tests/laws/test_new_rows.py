@@ -114,14 +114,6 @@ from nncift.kernel.lowrank import LowRankKernel
 
 
 @dataclass(frozen=True, slots=True)
-class Mine:
-    reads: ClassVar[str] = "nothing"
-
-    def fit(self, labels, target, pool, *, seed):
-        return FittedMine(float(labels.y.mean()), len(labels))
-
-
-@dataclass(frozen=True, slots=True)
 class FittedMine:
     kind: ClassVar[str] = "mine"
     mean: float
@@ -147,6 +139,15 @@ class FittedMine:
     @classmethod
     def restored(cls, record, tensors):
         return cls(record["mean"], record["labels"])
+
+
+@dataclass(frozen=True, slots=True)
+class Mine:
+    fitted: ClassVar[type] = FittedMine
+    reads: ClassVar[str] = "nothing"
+
+    def fit(self, labels, target, pool, *, seed):
+        return FittedMine(float(labels.y.mean()), len(labels))
 '''
 
 

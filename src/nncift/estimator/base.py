@@ -15,7 +15,7 @@ from nncift.kernel.base import Kernel
 
 
 class Fitted(Protocol):
-    """An estimator that has learnt: a class at the top of a module, so that a run folder can name it."""
+    """An estimator that has learnt."""
 
     kind: ClassVar[str]
     """What a file of it is told by."""
@@ -82,10 +82,12 @@ Reads = Literal["nothing", "embedding", "all"]
 class Estimator(Protocol):
     """Learns influences.
 
-    Adding one: a frozen dataclass with `reads` and `fit` in a file of its own, and a line in the registry.
+    Adding one: a frozen dataclass with `reads`, `fitted` and `fit` in a file of its own, and a line in the registry.
     """
 
     reads: ClassVar[Reads]
+    fitted: ClassVar[type[Fitted]]
+    """What `fit` gives."""
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> Fitted:
         """Learns from exact influences.

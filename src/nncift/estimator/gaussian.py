@@ -26,61 +26,6 @@ from nncift.seeds import generator
 
 
 @dataclass(frozen=True, slots=True)
-class GaussianProcess:
-    """Predicts influences by a Gaussian process over pairs, kept in factors.
-
-    Use it as the default, for pairwise and for pointwise influences: it holds row and column means as a special case, and
-    learns from the labels themselves how much of them are effects of a target, of a candidate, and of what the two are
-    like. A pair is as alike to another as its target and its candidate are:
-
-        cov = row(i, i') + target(i, i') · candidate(j, j') + noise
-
-    each a sum over blocks of features of radial functions, and a part of the row's own (`evidence.Weights`).
-
-    *Cost*: 1 s of one core to choose some twenty weights, and one linear system over the L labels: L³ / 3 up to 4,000 of
-    them, then O(512 L) per step of conjugate gradients. No language-model call but for the features.
-    *Reference*: Bonilla et al. (2007), Multi-task Gaussian Process Prediction; Rasmussen and Williams (2006), Gaussian
-    Processes for Machine Learning, chapters 5 and 8.
-    """
-
-    reads: ClassVar[Reads] = "all"
-
-    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedGaussian:
-        """Fits it to labels; without a target the influence is pointwise."""
-        refuse_other_rows(labels, target, pool)
-        y = labels.y.astype(np.float64)
-        offset, scale = float(y.mean()), float(y.std())
-        helped = _nobody(pool) if target is None else target
-        rows, i = np.unique(helped.same[labels.i], return_inverse=True)
-        columns, j = np.unique(pool.same[labels.j], return_inverse=True)
-        labelled, used = helped.take(rows), pool.take(columns)
-        with one_thread():
-            coordinates = Coordinates.of([pool] if target is None else [target, pool])
-            of_rows, of_columns = coordinates.apply(labelled), coordinates.apply(used)
-            standard = torch.from_numpy((y - offset) / (scale or 1.0))
-            weights = Weights.start(len(of_columns))
-            if scale > 0:
-                rng = generator(seed, "estimator/evidence")
-                weights = choose_weights(i, j, standard, of_rows, of_columns, rng)
-            lens = Lens.of(weights, of_rows, of_columns, generator(seed, "estimator/landmarks"))
-            system = System(
-                torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
-            )
-            parts = system.parts(system.solve(standard))
-            every = lens.rows(coordinates.apply(helped))[1]
-            doubt = system.doubt(
-                every.mean(dim=0),
-                1 / len(helped),
-                centre=lens.columns(coordinates.apply(pool.take(_evenly(len(pool))))).mean(dim=0),
-                y=standard,
-            )
-        return FittedGaussian(
-            coordinates, lens, parts, doubt, labelled.keys, used.keys, scale, offset,
-            targets=len(helped), pointwise=target is None, labels=len(y),
-        )  # fmt: skip
-
-
-@dataclass(frozen=True, slots=True)
 class FittedGaussian:
     """A fitted Gaussian process.
 
@@ -214,6 +159,62 @@ class FittedGaussian:
             tuple(record["pool_keys"]),
             **kept,
         )
+
+
+@dataclass(frozen=True, slots=True)
+class GaussianProcess:
+    """Predicts influences by a Gaussian process over pairs, kept in factors.
+
+    Use it as the default, for pairwise and for pointwise influences: it holds row and column means as a special case, and
+    learns from the labels themselves how much of them are effects of a target, of a candidate, and of what the two are
+    like. A pair is as alike to another as its target and its candidate are:
+
+        cov = row(i, i') + target(i, i') · candidate(j, j') + noise
+
+    each a sum over blocks of features of radial functions, and a part of the row's own (`evidence.Weights`).
+
+    *Cost*: 1 s of one core to choose some twenty weights, and one linear system over the L labels: L³ / 3 up to 4,000 of
+    them, then O(512 L) per step of conjugate gradients. No language-model call but for the features.
+    *Reference*: Bonilla et al. (2007), Multi-task Gaussian Process Prediction; Rasmussen and Williams (2006), Gaussian
+    Processes for Machine Learning, chapters 5 and 8.
+    """
+
+    fitted: ClassVar[type[FittedGaussian]] = FittedGaussian
+    reads: ClassVar[Reads] = "all"
+
+    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedGaussian:
+        """Fits it to labels; without a target the influence is pointwise."""
+        refuse_other_rows(labels, target, pool)
+        y = labels.y.astype(np.float64)
+        offset, scale = float(y.mean()), float(y.std())
+        helped = _nobody(pool) if target is None else target
+        rows, i = np.unique(helped.same[labels.i], return_inverse=True)
+        columns, j = np.unique(pool.same[labels.j], return_inverse=True)
+        labelled, used = helped.take(rows), pool.take(columns)
+        with one_thread():
+            coordinates = Coordinates.of([pool] if target is None else [target, pool])
+            of_rows, of_columns = coordinates.apply(labelled), coordinates.apply(used)
+            standard = torch.from_numpy((y - offset) / (scale or 1.0))
+            weights = Weights.start(len(of_columns))
+            if scale > 0:
+                rng = generator(seed, "estimator/evidence")
+                weights = choose_weights(i, j, standard, of_rows, of_columns, rng)
+            lens = Lens.of(weights, of_rows, of_columns, generator(seed, "estimator/landmarks"))
+            system = System(
+                torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
+            )
+            parts = system.parts(system.solve(standard))
+            every = lens.rows(coordinates.apply(helped))[1]
+            doubt = system.doubt(
+                every.mean(dim=0),
+                1 / len(helped),
+                centre=lens.columns(coordinates.apply(pool.take(_evenly(len(pool))))).mean(dim=0),
+                y=standard,
+            )
+        return FittedGaussian(
+            coordinates, lens, parts, doubt, labelled.keys, used.keys, scale, offset,
+            targets=len(helped), pointwise=target is None, labels=len(y),
+        )  # fmt: skip
 
 
 def _evenly(rows: int) -> Int[ndarray, " some"]:

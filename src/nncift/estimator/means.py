@@ -18,29 +18,6 @@ from nncift.seeds import generator
 
 
 @dataclass(frozen=True, slots=True)
-class Means:
-    """Predicts the mean, plus a shrunk effect of each target and of each candidate that had labels.
-
-    Use it as the yardstick: an estimator that does not beat it has not read the texts to any profit.
-
-    *Cost*: a few passes over the labels.
-    """
-
-    reads: ClassVar[Reads] = "nothing"
-
-    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedMeans:
-        """Fits the effects."""
-        refuse_other_rows(labels, target, pool)
-        i = labels.i if target is None else target.same[labels.i]
-        merged = Labels(i.astype(np.int32), pool.same[labels.j].astype(np.int32), labels.y, labels.shape)
-        means = AdditiveMeans.fit(merged, generator(seed, "estimator/means"))
-        keys = {"": 0} if target is None else dict(zip(target.keys, target.same, strict=True))
-        row = {key: float(means.row[k]) for key, k in keys.items()}
-        column = {key: float(means.column[k]) for key, k in zip(pool.keys, pool.same, strict=True)}
-        return FittedMeans(means.mean, row, column, pointwise=target is None, labels=len(labels))
-
-
-@dataclass(frozen=True, slots=True)
 class FittedMeans:
     """Effects by the keys of rows.
 
@@ -99,3 +76,27 @@ class FittedMeans:
         row = dict(zip(record["targets"], tensors["row"].tolist(), strict=True))
         column = dict(zip(record["pool"], tensors["column"].tolist(), strict=True))
         return cls(record["mean"], row, column, record["pointwise"], record["labels"])
+
+
+@dataclass(frozen=True, slots=True)
+class Means:
+    """Predicts the mean, plus a shrunk effect of each target and of each candidate that had labels.
+
+    Use it as the yardstick: an estimator that does not beat it has not read the texts to any profit.
+
+    *Cost*: a few passes over the labels.
+    """
+
+    fitted: ClassVar[type[FittedMeans]] = FittedMeans
+    reads: ClassVar[Reads] = "nothing"
+
+    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedMeans:
+        """Fits the effects."""
+        refuse_other_rows(labels, target, pool)
+        i = labels.i if target is None else target.same[labels.i]
+        merged = Labels(i.astype(np.int32), pool.same[labels.j].astype(np.int32), labels.y, labels.shape)
+        means = AdditiveMeans.fit(merged, generator(seed, "estimator/means"))
+        keys = {"": 0} if target is None else dict(zip(target.keys, target.same, strict=True))
+        row = {key: float(means.row[k]) for key, k in keys.items()}
+        column = {key: float(means.column[k]) for key, k in zip(pool.keys, pool.same, strict=True)}
+        return FittedMeans(means.mean, row, column, pointwise=target is None, labels=len(labels))

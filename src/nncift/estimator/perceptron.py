@@ -22,44 +22,6 @@ from nncift.kernel.factorised import FactorisedKernel
 
 
 @dataclass(frozen=True, slots=True)
-class Network:
-    """The published layout on all features, whitened, with steps and an end that suit few labels.
-
-    Use it to compare: one hidden layer over what a candidate and a target are like.
-
-    *Cost*: 1 s of one core for 1,000 batches. No language-model call but for the features.
-    *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
-    """
-
-    reads: ClassVar[Reads] = "all"
-
-    config: TrainingConfig = field(default_factory=TrainingConfig)
-
-    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
-        """Trains the network."""
-        coordinates = Coordinates.of([pool] if target is None else [target, pool])
-        return _fitted(labels, target, pool, coordinates, config=self.config, seed=seed)
-
-
-@dataclass(frozen=True, slots=True)
-class PaperNetwork:
-    """The published network and schedule on embeddings: Adam 1e-4, at most 20 passes, no held-out labels.
-
-    Use it to see what the method as published would have given; labels are standardised here all the same, and the rule
-    for stopping means what the paper says.
-
-    *Cost*: as `Network`.
-    *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
-    """
-
-    reads: ClassVar[Reads] = "embedding"
-
-    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
-        """Trains the network."""
-        return _fitted(labels, target, pool, None, config=TrainingConfig.paper(), seed=seed)
-
-
-@dataclass(frozen=True, slots=True)
 class FittedNetwork:
     """A trained network.
 
@@ -116,6 +78,46 @@ class FittedNetwork:
         """From what `record` and `tensors` gave."""
         blocks = record["blocks"]
         return cls(FittedEstimator.restored(record, tensors), Coordinates.restored(blocks, tensors) if blocks else None)
+
+
+@dataclass(frozen=True, slots=True)
+class Network:
+    """The published layout on all features, whitened, with steps and an end that suit few labels.
+
+    Use it to compare: one hidden layer over what a candidate and a target are like.
+
+    *Cost*: 1 s of one core for 1,000 batches. No language-model call but for the features.
+    *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
+    """
+
+    fitted: ClassVar[type[FittedNetwork]] = FittedNetwork
+    reads: ClassVar[Reads] = "all"
+
+    config: TrainingConfig = field(default_factory=TrainingConfig)
+
+    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
+        """Trains the network."""
+        coordinates = Coordinates.of([pool] if target is None else [target, pool])
+        return _fitted(labels, target, pool, coordinates, config=self.config, seed=seed)
+
+
+@dataclass(frozen=True, slots=True)
+class PaperNetwork:
+    """The published network and schedule on embeddings: Adam 1e-4, at most 20 passes, no held-out labels.
+
+    Use it to see what the method as published would have given; labels are standardised here all the same, and the rule
+    for stopping means what the paper says.
+
+    *Cost*: as `Network`.
+    *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
+    """
+
+    fitted: ClassVar[type[FittedNetwork]] = FittedNetwork
+    reads: ClassVar[Reads] = "embedding"
+
+    def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
+        """Trains the network."""
+        return _fitted(labels, target, pool, None, config=TrainingConfig.paper(), seed=seed)
 
 
 def _fitted(

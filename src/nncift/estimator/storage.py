@@ -4,20 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
 
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save as to_bytes
 
-from nncift import registry
 from nncift.errors import ConfigError, RunError
-from nncift.estimator.base import Fitted
-from nncift.estimator.gaussian import FittedGaussian
-from nncift.estimator.means import FittedMeans
-from nncift.estimator.perceptron import FittedNetwork
+from nncift.estimator.base import Estimator, Fitted
 
 _FORMAT = "nncift-estimator-2"
-_KINDS: dict[str, type[Fitted]] = {cls.kind: cls for cls in (FittedGaussian, FittedNetwork, FittedMeans)}
+_MEND = "Do the run again (nncift run RUN/recipe.yaml): only the estimator is fitted anew."
 
 
 def save(fitted: Fitted, path: Path, *, features: str) -> None:
@@ -27,21 +22,15 @@ def save(fitted: Fitted, path: Path, *, features: str) -> None:
         features: fingerprint of what made the features that it reads.
     """
     record = {"format": _FORMAT, "kind": fitted.kind, "features": features} | fitted.record()
-    if _KINDS.get(fitted.kind) is not type(fitted):
-        record["class"] = f"{type(fitted).__module__}:{type(fitted).__qualname__}"
     # One key: the format keeps its metadata in a hash map, whose order would differ from run to run.
     path.write_bytes(to_bytes(fitted.tensors(), metadata={"nncift": json.dumps(record, sort_keys=True)}))
 
 
-def _class_of(record: dict[str, Any]) -> type[Fitted]:
-    """The class of a fitted estimator: one of ours, or a user's own by its place, importable as it was when it was saved."""
-    return registry.load("estimator", record["class"]) if "class" in record else _KINDS[record["kind"]]
-
-
-def load(path: Path, *, features: str | None) -> Fitted:
+def load(path: Path, estimator: Estimator, *, features: str | None) -> Fitted:
     """Reads an estimator that `save` wrote.
 
     Args:
+        estimator: what fitted it; the file itself names no code.
         features: fingerprint of what makes the features that it will read; None to accept any.
 
     Raises:
@@ -53,10 +42,12 @@ def load(path: Path, *, features: str | None) -> Fitted:
             record = json.loads((file.metadata() or {})["nncift"])
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a mapping)
         if record["format"] != _FORMAT:
-            raise RunError(f"{path} has the format {record['format']!r}, this version reads {_FORMAT!r}. Fit it again.")
-        fitted = _class_of(record).restored(record, tensors)
+            raise RunError(f"{path} has the format {record['format']!r}, this version reads {_FORMAT!r}. {_MEND}")
+        if record["kind"] != estimator.fitted.kind:
+            raise RunError(f"{path} is of the kind {record['kind']!r}, not {estimator.fitted.kind!r}. {_MEND}")
+        fitted = estimator.fitted.restored(record, tensors)
     except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{path} cannot be read as an estimator: {error}. Fit it again.") from error
+        raise RunError(f"{path} cannot be read as an estimator: {error}. {_MEND}") from error
     if features is not None and record["features"] != features:
         raise ConfigError(
             f"{path} was fitted to the features of {record['features']!r}, here they come from {features!r}. "

@@ -23,7 +23,7 @@ from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
 from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.ranking import make_ranker
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.setup import Setup, make_estimator, prepare
 from nncift.progress import Silent
 from nncift.run import RunFolder, content_key
 from nncift.selection import Selection
@@ -69,7 +69,11 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         sorted(map(int, used["label"].facts.get("barred", {}) if "label" in used else ())), dtype=np.int64
     )
     labels = _labels(place, setup)
-    estimator = load(place / "estimator.safetensors", features=None) if "estimate" in used else None
+    estimator = (
+        load(place / "estimator.safetensors", make_estimator(config.estimator), features=None)
+        if "estimate" in used
+        else None
+    )
     embeddings = cache(lambda: _embeddings(place))
     features = cache(lambda: readable(setup.axes, embeddings(), read_states(place) if "states" in used else None))
     ranker = make_ranker(config, models, setup.objective, embeddings, features, labels, estimator, barred)
@@ -116,13 +120,16 @@ def reopen_estimator(path: str | Path) -> Learnt:
     """
     place = Path(path)
     reopen(place)  # refuses what is not whole
-    setup = prepare(read_recipe(place / "recipe.yaml"))
+    config = read_recipe(place / "recipe.yaml")
+    setup = prepare(config)
     if setup.exact or setup.pairs is None:
         raise ConfigError(
             f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
         )
     models = Models(setup, Silent())
-    fitted = load(place / "estimator.safetensors", features=content_key(models.features_key))
+    fitted = load(
+        place / "estimator.safetensors", make_estimator(config.estimator), features=content_key(models.features_key)
+    )
     seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
     pool = seen.columns.take(np.arange(setup.axes.n))

@@ -249,7 +249,7 @@ class _Road:
             "seed": seed,
         }
         self._stage("estimate", depends, work)
-        fitted = load(self.folder.path / "estimator.safetensors", features=made_by)
+        fitted = load(self.folder.path / "estimator.safetensors", estimator, features=made_by)
         return fitted, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
 
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:

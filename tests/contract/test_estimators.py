@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from nncift.estimator.base import Estimator, Fitted
 from nncift.estimator.features import Features
 from nncift.estimator.means import Means
 from nncift.estimator.storage import load, save
+from toy_road import cli_environment
 
 NAMES = registry.names("estimator")
 M, N = 23, 41
@@ -146,3 +149,32 @@ def test_a_damaged_or_foreign_file_is_an_error_that_names_it(damage: str, tmp_pa
         RunError, match=r"estimator\.safetensors (cannot be read as an estimator|is of the kind).*nncift run"
     ):
         load(path, Means(), features=None)
+
+
+FIT = """
+import hashlib, sys
+import numpy as np
+from nncift import registry
+from nncift.data.labels import Labels
+from nncift.estimator.features import Features
+rng = np.random.default_rng(0)
+sides = [Features({"embedding": rng.normal(size=(n, 384)).astype(np.float32), "mean_state": rng.normal(size=(n, 640)).astype(
+    np.float32)}, tuple(f"{n}-{k}" for k in range(n))) for n in (150, 300)]
+chosen = np.sort(rng.permutation(150 * 300)[:700])
+i, j = (axis.astype(np.int32) for axis in divmod(chosen, 300))
+labels = Labels(i, j, rng.normal(size=700).astype(np.float32), (150, 300))
+values = registry.load("estimator", sys.argv[1])().fit(labels, *sides, seed=0).kernel(*sides).fill()
+print(hashlib.sha256(values.tobytes()).hexdigest())
+"""
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_threads_of_the_machine_do_not_change_a_bit(name: str) -> None:
+    found = set()
+    for threads in ("1", "2"):
+        limits = dict.fromkeys(("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"), threads)
+        done = subprocess.run(
+            [sys.executable, "-c", FIT, name], env=cli_environment(**limits), capture_output=True, text=True, check=True
+        )
+        found.add(done.stdout.strip())
+    assert len(found) == 1

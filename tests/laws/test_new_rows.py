@@ -15,7 +15,7 @@ from nncift.errors import ConfigError
 from nncift.estimator.features import embedding_features
 from nncift.pipeline.scoring import unlike
 from nncift.selection import Selection
-from toy_road import Corpus, make_corpus, write_influences, write_rows
+from toy_road import Corpus, make_corpus, run_cli, write_influences, write_rows
 
 
 @pytest.fixture(scope="module")
@@ -71,6 +71,30 @@ def test_rows_unlike_the_pool_are_told(run, tmp_path: Path, caplog: pytest.LogCa
         found = nncift.score(run=picked, **newcomers(tmp_path, far=True))
     assert found.far.all()
     assert "12 of 12 rows are unlike anything in the run's pool" in caplog.text
+
+
+def test_rows_that_cannot_be_used_are_told_and_kept(run, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    picked, new = run(labels="40%"), newcomers(tmp_path)
+    with Path(new["rows"]).open("a", encoding="utf-8") as stream:
+        stream.write("not json\n")
+    with caplog.at_level(logging.WARNING):
+        found = nncift.score(run=picked, output=str(tmp_path / "scores.jsonl"), **new)
+    assert len(found.records()) == 12
+    assert "1 of 13 new rows are left out" in caplog.text and "scores.rejected.jsonl" in caplog.text
+    with (tmp_path / "scores.rejected.jsonl").open(encoding="utf-8") as stream:
+        assert [json.loads(line)["line"] for line in stream] == [13]
+
+
+def test_the_verb_prints_what_how_many_where(run, corpus: Corpus, tmp_path: Path) -> None:
+    run(labels="40%")
+    new = newcomers(tmp_path)
+    words = ["score", new["rows"], "--run", "run", "-e", new["embedder"]]
+    done = run_cli(*words, cwd=tmp_path, path=[tmp_path])
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.splitlines()[-1].startswith("12 rows scored in scores.jsonl; ")
+    records = json.loads(run_cli(*words, "--json", cwd=tmp_path, path=[tmp_path]).stdout)
+    with (tmp_path / "scores.jsonl").open(encoding="utf-8") as stream:
+        assert [json.loads(line) for line in stream] == records
 
 
 def test_what_cannot_be_scored_says_what_to_do(run, corpus: Corpus, tmp_path: Path) -> None:

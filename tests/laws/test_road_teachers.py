@@ -283,6 +283,46 @@ def test_costs_are_whole(teachers: str, corpus: Corpus, model: str, tmp_path: Pa
     assert costs["estimator"]["share"] == costs["estimator"]["weights"] / costs["estimator"]["lm_weights"]
 
 
+@pytest.mark.parametrize(("estimator", "reads"), [("gaussian-process", True), ("paper", False), ("means", False)])
+def test_states_are_read_once_and_only_where_the_estimator_reads_them(
+    estimator: str, reads: bool, teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    named = {"influence": f"{teachers}:ByRow", "model": model, "labels": "30%", "budget": 10, "estimator": estimator}
+    options = corpus.options(**named, features="states")
+    planned = plan(SelectConfig.of({"pool": corpus.pool, **{k: str(v) for k, v in options.items()}}), Silent())
+    first = nncift.select(corpus.pool, **options, output=str(tmp_path / "one")).costs["stages"]
+    assert ("states" in first) is reads
+    assert planned.state_lm_forwards == (80 + 9 if reads else 0)
+    if reads:
+        again = nncift.select(corpus.pool, **options, output=str(tmp_path / "two")).costs["stages"]
+        assert (first["states"]["lm_forwards"], again["states"]["lm_forwards"]) == (80 + 9, 0)
+
+
+def test_states_are_left_out_where_they_would_cost_as_much_as_the_influence(
+    teachers: str, corpus: Corpus, model: str, tmp_path: Path
+) -> None:
+    options = corpus.options(influence=f"{teachers}:ByRow", model=model, labels="30%", budget=10)
+    assert "states" not in nncift.select(corpus.pool, **options, output=str(tmp_path / "run")).costs["stages"]
+
+
+@pytest.mark.parametrize(("design", "most"), [("spread", 2), ("stripes", 9), ("cross", 9)])
+def test_a_design_that_is_named_is_drawn(design: str, most: int, corpus: Corpus, tmp_path: Path) -> None:
+    options = corpus.options(influence="similarity", labels="108", budget=10, design=design)
+    picked = nncift.select(corpus.pool, **options, output=str(tmp_path / "run"))
+    labels = read_npz(tmp_path / "run" / "labels.npz")
+    each = np.bincount(labels["j"], minlength=80)
+    assert len(labels["y"]) == 108 and picked.fidelity is not None and picked.fidelity["design"] == design
+    assert {"spread": each.min() == 1 and each.max() == 2, "stripes": each.min() == 0, "cross": each.max() == most}[
+        design
+    ]
+
+
+@pytest.mark.parametrize(("model", "influence"), [((), "similarity"), (("gemma-3-270m",), "less")])
+def test_without_a_name_the_influence_is_what_was_measured_best(model: tuple[str, ...], influence: str) -> None:
+    assert SelectConfig(pool="pool.jsonl", model=model).influence == influence
+    assert SelectConfig(pool="pool.jsonl", model=model, influence="delift").influence == "delift"
+
+
 def _one_letter_rows(folder: Path) -> Path:
     """60 rows, every third with an answer of one letter and no prompt: nothing stands in front of it."""
     rows = [

@@ -19,8 +19,8 @@ Price = Literal["pair", "row"]
 between them."""
 
 PER_CANDIDATE = 5
-"""Labels of a candidate where not all can have some: they share one encoded prefix, and more would leave other candidates
-unseen (candidate means at 1 % of a real matrix: .68 with five, .62 with ten, .59 with three)."""
+"""Labels of a candidate where not all can have some: they share one encoded prefix, which fewer would waste, and more would
+leave other candidates unseen."""
 _AUTO_PER_CANDIDATE = 10
 _AUTO_SHARE = 0.05
 _AUTO_ALL = 400  # so few pairs are labelled in a minute, and 5 % of them would teach nothing

@@ -15,9 +15,9 @@ from nncift.errors import ConfigError
 from nncift.estimator.features import Features
 
 MOST_DIRECTIONS = 64
-"""Principal directions that are kept of a block of vectors; more changed nothing on a real matrix."""
+"""Principal directions that are kept of a block of vectors."""
 
-_FITTED_ON = 2000  # rows are enough to find a block's directions
+_FITTED_ON = 2000  # rows, to find a block's directions
 _NUMBERS = "scalars"
 _INSTEAD = {"embedding": "mean_state"}
 """A block that is left out where the other is there: embeddings add nothing to a language model's states."""
@@ -41,14 +41,15 @@ class Whitening:
     @classmethod
     def of(cls, block: Float[ndarray, "rows d"], *, numbers: bool) -> Whitening:
         """Fits to the rows of a block."""
-        rows = block[:: -(-len(block) // _FITTED_ON)].astype(np.float64)
+        rows = block.astype(np.float64)
         mean = rows.mean(axis=0)
         rows = rows - mean
         if numbers:
             spread = rows.std(axis=0)
             scale = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0) / np.sqrt(len(spread))
             return cls(mean.astype(np.float32), np.diag(scale).astype(np.float32))
-        values, vectors = torch.linalg.eigh(torch.from_numpy(rows.T @ rows / len(rows)))
+        centred = torch.from_numpy(rows)  # torch's products, which `one_thread` holds; numpy's bits follow the threads
+        values, vectors = torch.linalg.eigh(centred.T @ centred / len(rows))
         q = min(MOST_DIRECTIONS, len(values))
         total = float(values[-q:].sum())
         directions = vectors[:, -q:].numpy() * (1 / np.sqrt(total) if total > 0 else 0.0)
@@ -56,7 +57,7 @@ class Whitening:
 
     def apply(self, block: Float[ndarray, "rows d"]) -> Float[Tensor, "rows q"]:
         """The coordinates of rows, float64."""
-        return torch.from_numpy(((block - self.mean) @ self.directions).astype(np.float64))
+        return (torch.from_numpy(block - self.mean) @ torch.from_numpy(self.directions)).double()
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,10 +72,11 @@ class Coordinates:
 
     @classmethod
     def of(cls, sides: Sequence[Features]) -> Coordinates:
-        """Fits to the rows of both sides of a kernel."""
+        """Fits to the rows of both sides of a kernel, to about 2,000 of them where there are more."""
         blocks = sides[0].blocks
         names = sorted(name for name in blocks if _INSTEAD.get(name) not in blocks)
-        every = {name: np.concatenate([side.blocks[name] for side in sides]) for name in names}
+        step = -(-sum(map(len, sides)) // _FITTED_ON)
+        every = {name: np.concatenate([side.blocks[name][::step] for side in sides]) for name in names}
         return cls({name: Whitening.of(block, numbers=name == _NUMBERS) for name, block in every.items()})
 
     def apply(self, rows: Features) -> list[Float[Tensor, "rows q"]]:

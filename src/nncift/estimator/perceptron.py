@@ -17,6 +17,7 @@ from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.features import Features
 from nncift.estimator.fitted import FittedEstimator
+from nncift.estimator.threads import one_thread
 from nncift.estimator.training import TrainingConfig, fit
 from nncift.kernel.factorised import FactorisedKernel
 
@@ -97,7 +98,8 @@ class Network:
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
         """Trains the network."""
-        coordinates = Coordinates.of([pool] if target is None else [target, pool])
+        with one_thread():
+            coordinates = Coordinates.of([pool] if target is None else [target, pool])
         return _fitted(labels, target, pool, coordinates, config=self.config, seed=seed)
 
 
@@ -138,7 +140,8 @@ def _fitted(
 def _inputs(rows: Features, coordinates: Coordinates | None) -> Float[ndarray, "rows d"]:
     """What the network reads of rows."""
     if coordinates is not None:
-        return torch.cat(coordinates.apply(rows), dim=1).numpy().astype(np.float32)
+        with one_thread():
+            return torch.cat(coordinates.apply(rows), dim=1).numpy().astype(np.float32)
     if "embedding" not in rows.blocks:
         raise ConfigError("the paper's network reads embeddings, and the rows have none. Give an --embedder.")
     return rows.blocks["embedding"]

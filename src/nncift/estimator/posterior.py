@@ -75,18 +75,28 @@ class System:
         found.diagonal().add_(self.weights.noise)
         return found
 
-    def solve(self, y: Float[Tensor, " L"]) -> Float[Tensor, " L"]:
-        """The vector that the covariance turns into `y`.
+    def factor(self) -> Float[Tensor, "L L"] | None:
+        """The Cholesky factor of the covariance; None of more labels than it is made for."""
+        return sound_factor(self.dense()) if len(self.i) <= DENSE else None
+
+    def solve(self, y: Float[Tensor, " L"], factor: Float[Tensor, "L L"] | None) -> Float[Tensor, " L"]:
+        """The vector that the covariance turns into `y`: by its factor, or without one by conjugate gradients.
 
         Raises:
             ModelError: conjugate gradients do not converge.
         """
-        if len(y) <= DENSE:
-            return torch.cholesky_solve(y[:, None], sound_factor(self.dense()))[:, 0]
+        if factor is not None:
+            return torch.cholesky_solve(y[:, None], factor)[:, 0]
         return _conjugate_gradients(self.times, y, self._diagonal())
 
     def doubt(
-        self, mean: Float[Tensor, " t"], own: float, *, centre: Float[Tensor, " s"], y: Float[Tensor, " L"]
+        self,
+        mean: Float[Tensor, " t"],
+        own: float,
+        *,
+        centre: Float[Tensor, " s"],
+        y: Float[Tensor, " L"],
+        factor: Float[Tensor, "L L"] | None,
     ) -> Doubt:
         """How unsure it is of what candidates are worth to the mean of some targets.
 
@@ -95,14 +105,16 @@ class System:
             own: what part of the mean is a labelled target's own, 1 / m.
             centre: mean φ of the candidates.
             y: standardised labels.
+            factor: of the covariance, where there is one.
 
-        *Cost*: 2 L³ for at most 4,000 labels; of more, so many of them, evenly spread, which makes it rather too unsure.
+        *Cost*: L³ for at most 4,000 labels; of more, so many of them, evenly spread, which makes it rather too unsure.
         """
-        if len(y) > DENSE:
+        if factor is None:
             some = torch.linspace(0, len(y) - 1, DENSE).long()
-            return replace(self, i=self.i[some], j=self.j[some]).doubt(mean, own, centre=centre, y=y[some])
+            fewer = replace(self, i=self.i[some], j=self.j[some])
+            return fewer.doubt(mean, own, centre=centre, y=y[some], factor=fewer.factor())
         weight = self.weights.variance("target_own") * own
-        inverse = torch.cholesky_inverse(sound_factor(self.dense()))
+        inverse = torch.cholesky_inverse(factor)
         helped = self.target[self.i] @ mean + weight
         features = helped[:, None] * self.candidate[self.j]
         solved = inverse @ features

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from pathlib import Path
 
 from jaxtyping import Float
@@ -46,11 +46,6 @@ def row_features(rows: Sequence[Example], vectors: Float[ndarray, "rows d"], sta
     if states is not None:
         blocks |= {name: getattr(states, name) for name in ("mean_state", "last_state", "scalars")}
     return Features(blocks, tuple(row.content_key for row in rows))
-
-
-def arrays(states: RowStates) -> dict[str, ndarray]:
-    """The fields of states, by name, not copied."""
-    return {item.name: getattr(states, item.name) for item in fields(states)}
 
 
 def readable(axes: Axes, vectors: Embeddings, states: tuple[RowStates, RowStates] | None) -> Readable:

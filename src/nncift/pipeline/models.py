@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -18,7 +18,7 @@ from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.sentence import SentenceEmbedder
-from nncift.embed.states import RowStates, row_states
+from nncift.embed.states import RowStates
 from nncift.errors import RunError
 from nncift.influence.base import Context, Traits
 from nncift.ledger import Ledger
@@ -26,6 +26,7 @@ from nncift.lm.device import Placement, place
 from nncift.lm.load import load_language_model, model_fingerprint
 from nncift.lm.model import LanguageModel
 from nncift.pipeline.setup import Setup
+from nncift.pipeline.states import in_parts, states_of
 from nncift.progress import Reporter
 from nncift.run import Work, content_key
 
@@ -138,24 +139,9 @@ class Models:
         """What the first language model makes of the rows of both axes."""
         axes, lm = self.setup.axes, self.lms[0]
         lm.meter.ledger = done.ledger
-        every = (*axes.rows, *axes.columns)
-        self.reporter.begin("read", len(every), "rows")
-        found = row_states(lm, every, folder=cache_folder() / "states", on_progress=self.reporter.advance)
-        self.reporter.end(f"{len(every):,} rows, {done.ledger.lm_forwards:,} newly read by the language model")
-        cut, silent = int(found.cut.sum()), int((~found.usable).sum())
-        if cut:
-            done.note(
-                "states_cut",
-                f"the estimator reads only a part of {cut:,} rows that are too long for the language model",
-            )
-        if silent:
-            done.note(
-                "states_silent", f"{silent:,} rows have no response token, and the estimator reads their prompts alone"
-            )
-        every = {item.name: getattr(found, item.name) for item in fields(found)}
-        halves = slice(0, len(axes.rows)), slice(len(axes.rows), None)
-        first, second = (RowStates(**{name: array[half] for name, array in every.items()}) for half in halves)
-        return first, second
+        found = states_of(lm, (*axes.rows, *axes.columns), self.reporter, tell=done.note)
+        of_rows, of_columns = in_parts(found, (len(axes.rows), len(axes.columns)))
+        return of_rows, of_columns
 
     def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
         """What the teacher may use; loads the language model where the teacher needs it."""

@@ -25,7 +25,7 @@ from nncift.estimator.storage import load, save
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
-from nncift.pipeline.features import STATES, Readable, arrays, read_states, readable
+from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.filling import refuse_if_too_large
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
@@ -34,6 +34,7 @@ from nncift.pipeline.models import Embeddings, Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare
+from nncift.pipeline.states import arrays
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection

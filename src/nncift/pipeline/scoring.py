@@ -17,9 +17,9 @@ from nncift.cachedir import cache_folder
 from nncift.config import ScoreConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
+from nncift.data.write import write_rejected
 from nncift.embed.choose import embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
-from nncift.embed.states import row_states
 from nncift.errors import ConfigError
 from nncift.estimator.base import Unsure
 from nncift.estimator.covariance import Coordinates, squared_distances
@@ -28,7 +28,9 @@ from nncift.estimator.means import FittedMeans
 from nncift.ledger import Ledger
 from nncift.lm.atomic import write_whole
 from nncift.pipeline.features import row_features
+from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.reopening import Learnt, reopen_estimator
+from nncift.pipeline.states import states_of
 from nncift.progress import Reporter, Silent
 
 log = logging.getLogger(__name__)
@@ -110,25 +112,39 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
             f"{len(far):,}",
         )
     found = Scored(new, means, sd, far, np.searchsorted(np.sort(own), means) / len(own))
+    _tell_rejected(new, place)
     if place is not None:
         lines = "".join(json.dumps(record, allow_nan=False) + "\n" for record in found.records())
         write_whole(place, lines.encode("ascii"))
     return found
 
 
+def _tell_rejected(new: Pool, place: Path | None) -> None:
+    """Says how many rows cannot be used and why, and keeps them beside the scores."""
+    told = describe_rejected([("new", new)])
+    if told is None:
+        return
+    if place is None:
+        log.warning("%s", told.removesuffix(" (see rejected.jsonl)"))
+        return
+    aside = place.with_name(f"{place.stem}.rejected.jsonl")
+    write_rejected(new.rejected, aside)
+    log.warning("%s", told.replace("rejected.jsonl", aside.name))
+
+
 def unlike(pool: Features, new: Features) -> ndarray:
-    """Which new rows lie farther from 2,000 rows of a pool than 99 % of these do from one another, in any block of features,
-    whitened.
+    """Which new rows lie farther from 2,000 rows of a pool than these do from one another, whitened, in any block of
+    features: so far that one in a hundred of the pool's own would too.
 
     *Cost*: (n + 2,000) · 2,000 distances in 64 dimensions a block.
     """
     coordinates = Coordinates.of([pool])
     own = coordinates.apply(pool.take(np.linspace(0, len(pool) - 1, min(_SOME, len(pool))).astype(np.int64)))
-    far = np.zeros(len(new), dtype=bool)
+    far, near = np.zeros(len(new), dtype=bool), 1 - (1 - _FAR) / len(own)
     for mine, theirs in zip(own, coordinates.apply(new), strict=True):
         between = squared_distances([mine], [mine])[0]
         between.fill_diagonal_(torch.inf)
-        limit = float(torch.quantile(between.min(dim=1).values, _FAR)) if len(mine) > 1 else np.inf
+        limit = float(torch.quantile(between.min(dim=1).values, near)) if len(mine) > 1 else np.inf
         nearest = torch.cat([squared_distances([part], [mine])[0].min(dim=1).values for part in theirs.split(4096)])
         far |= (nearest > limit).numpy()
     return far
@@ -157,9 +173,5 @@ def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter
     if models.setup.reads_states:
         lm = models.lms[0]
         lm.meter.ledger = Ledger()
-        reporter.begin("read", len(new), "rows")
-        states = row_states(lm, new.examples, folder=cache_folder() / "states", on_progress=reporter.advance)
-        if states.cut.any():
-            log.warning("the estimator reads only a part of %s rows that are too long", f"{int(states.cut.sum()):,}")
-        reporter.end(f"{len(new):,} rows by the language model")
+        states = states_of(lm, new.examples, reporter, tell=lambda kind, sentence: log.warning("%s", sentence))
     return row_features(new.examples, vectors, states)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float
@@ -15,11 +15,12 @@ from nncift.data.rows import Example, Pool
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed, Role
-from nncift.embed.states import RowStates, row_states
+from nncift.embed.states import RowStates
 from nncift.estimator.features import Features
 from nncift.lm.device import Placement, place
 from nncift.lm.load import load_language_model
 from nncift.pipeline.features import row_features
+from nncift.pipeline.states import in_parts, states_of
 from nncift.progress import Reporter
 from nncift.rehearsal.matrix import Matrix, named_rows
 from nncift.rehearsal.options import FidelityConfig
@@ -112,16 +113,9 @@ def _read(config: FidelityConfig, sides: list[Side], placement: Placement, repor
         trust_remote_code=config.trust_remote_code,
     )
     reporter.end(f"{config.model}: {lm.weights / 1e6:,.0f} M weights, {placement.device}, {placement.dtype}")
-    every = [row for side in sides for row in side.rows]
-    reporter.begin("read", len(every), "rows")
-    found = row_states(lm, every, folder=cache_folder() / "states", on_progress=reporter.advance)
-    reporter.end(f"{len(every):,} rows by the language model")
-    if found.cut.any():
-        log.warning(
-            "the language model reads only a part of %s rows (--max-length %d)",
-            f"{found.cut.sum():,}",
-            config.max_length,
-        )
-    ends = np.cumsum([len(side.rows) for side in sides])
-    spans = [slice(end - len(side.rows), end) for end, side in zip(ends, sides, strict=True)]
-    return [RowStates(**{name: array[span] for name, array in asdict(found).items()}) for span in spans]
+    found = states_of(lm, [row for side in sides for row in side.rows], reporter, tell=_warn)
+    return in_parts(found, [len(side.rows) for side in sides])
+
+
+def _warn(kind: str, sentence: str) -> None:
+    log.warning("%s", sentence)

@@ -67,14 +67,15 @@ def test_the_factors_are_the_covariance() -> None:
 def test_conjugate_gradients_solve_what_cholesky_solves(monkeypatch: pytest.MonkeyPatch) -> None:
     which, _, _ = system()
     y = torch.from_numpy(np.random.default_rng(6).normal(size=L))
-    direct = which.solve(y)
+    direct = which.solve(y, which.factor())
     monkeypatch.setattr(posterior, "DENSE", L - 1)
     monkeypatch.setattr(posterior, "_TOLERANCE", 1e-10)
     monkeypatch.setattr(posterior, "_CHUNK", 32)  # several chunks
-    assert torch.allclose(which.solve(y), direct, atol=1e-6)
+    assert which.factor() is None
+    assert torch.allclose(which.solve(y, None), direct, atol=1e-6)
     monkeypatch.setattr(posterior, "_MOST_STEPS", 1)
     with pytest.raises(ModelError, match="40 labels in 1 steps"):
-        which.solve(y)
+        which.solve(y, None)
 
 
 def test_predictions_are_the_textbook_mean() -> None:

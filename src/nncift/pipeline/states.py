@@ -29,7 +29,7 @@ def states_of(
     *Cost*: one forward for each text that is not kept.
     """
     before = lm.meter.ledger.lm_forwards
-    reporter.begin("read", len(rows), "rows")
+    reporter.begin("states", len(rows), "rows")
     found = row_states(lm, rows, folder=cache_folder() / "states", on_progress=reporter.advance)
     reporter.end(f"{len(rows):,} rows, {lm.meter.ledger.lm_forwards - before:,} newly read by the language model")
     cut, silent = int(found.cut.sum()), int((~found.usable).sum())

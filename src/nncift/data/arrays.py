@@ -33,5 +33,5 @@ def read_npz(path: Path) -> dict[str, ndarray]:
     try:
         with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:  # closes what is damaged too
             return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
+    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:  # TypeError: a lone .npy
         raise RunError(f"cannot read {str(path)!r}: {error}. Delete the file; it is then computed again.") from error

@@ -72,8 +72,13 @@ def test_no_file(tmp_path: Path) -> None:
         read_matrix(tmp_path / "none.npz")
 
 
-def test_no_archive(tmp_path: Path) -> None:
-    (tmp_path / "labels.npz").write_bytes(b"PK nothing")
+@pytest.mark.parametrize("kind", ["cut", "text", "npy"])
+def test_no_archive(kind: str, tmp_path: Path) -> None:
+    if kind == "npy":
+        np.save(tmp_path / "one.npy", np.ones((M, N)))
+        (tmp_path / "one.npy").rename(tmp_path / "labels.npz")
+    else:
+        (tmp_path / "labels.npz").write_bytes(b"PK nothing" if kind == "cut" else b'{"prompt": "a"}')
     with pytest.raises(DataError, match=r"cannot be read as an \.npz"):
         read_matrix(tmp_path / "labels.npz")
 

@@ -75,7 +75,9 @@ def read_matrix(path: Path) -> Matrix:
     try:
         arrays = read_npz(path)
     except RunError as error:
-        raise DataError(f"{str(path)!r} cannot be read as an .npz: it is damaged, or of another kind. {_MEND}") from error
+        raise DataError(
+            f"{str(path)!r} cannot be read as an .npz: it is damaged, or of another kind. {_MEND}"
+        ) from error
     target_ids, pool_ids = (_ids(arrays, name, path) for name in ("target_ids", "pool_ids"))
     shape = (max(1, len(target_ids)), len(pool_ids))
     values = _values(arrays, shape, path)

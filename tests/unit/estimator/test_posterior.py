@@ -145,6 +145,33 @@ def test_it_is_as_sure_as_the_textbook(count: int, tolerance: float) -> None:
         assert len(unseen) and calm.candidate_sd(pool)[unseen].mean() > calm.candidate_sd(pool)[few.j].mean()
 
 
+def test_the_surprise_is_that_of_leaving_each_candidate_out() -> None:
+    which, _, _ = system()
+    y = torch.from_numpy(np.random.default_rng(8).normal(size=L))
+    whole, apart = which.dense(), []
+    for candidate in torch.unique(which.j).tolist():
+        mine = which.j == candidate
+        between = whole[mine][:, ~mine] @ torch.linalg.inv(whole[~mine][:, ~mine])
+        error = y[mine] - between @ y[~mine]
+        covariance = whole[mine][:, mine] - between @ whole[~mine][:, mine]
+        apart.append(float(error.mean() ** 2 / covariance.mean()))
+    found = which.doubt(
+        which.target.mean(0), 1 / M, centre=which.candidate.mean(0), y=y, factor=which.factor()
+    ).surprise
+    assert float(found) == pytest.approx(np.sqrt(np.mean(apart)), rel=1e-6)
+
+
+@pytest.mark.parametrize(("surprise", "wider"), [(0.5, 1), (3.0, 3)])
+def test_what_surprised_is_known_less(surprise: float, wider: float) -> None:
+    labels, target, pool = problem()
+    found = GaussianProcess().fit(labels, target, pool, seed=0)
+    calm, upset = (
+        replace(found, doubt=replace(found.doubt, surprise=torch.tensor(value, dtype=torch.float64)))
+        for value in (1.0, surprise)
+    )
+    assert upset.candidate_sd(pool) == pytest.approx(wider * calm.candidate_sd(pool))
+
+
 def test_the_sd_of_a_row_does_not_depend_on_what_stands_beside_it() -> None:
     labels, target, pool = problem()
     found = GaussianProcess().fit(labels, target, pool, seed=0)

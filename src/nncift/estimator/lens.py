@@ -12,6 +12,7 @@ from torch import Tensor
 
 from nncift.estimator.covariance import squared_distances
 from nncift.estimator.evidence import Weights
+from nncift.estimator.posterior import sound_factor
 
 LANDMARKS = 256
 """Labelled rows of a side that the others are compared with."""
@@ -59,7 +60,7 @@ class Lens:
 
 def _through(seen: Float[Tensor, "a z"], own: Float[Tensor, "z z"]) -> Float[Tensor, "a z"]:
     ridge = _RIDGE * own.diagonal().mean() * torch.eye(len(own), dtype=own.dtype)
-    factor = torch.linalg.cholesky(own + ridge)
+    factor = sound_factor(own + ridge)
     return torch.linalg.solve_triangular(factor, seen.T, upper=False).T
 
 

@@ -28,7 +28,6 @@ from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
 from nncift.objective.coverage import FacilityLocation
 from nncift.objective.greedy import greedy
-from nncift.objective.modular import mean_influence
 
 DIMENSION, HIDDEN, BATCH, REPEATS = 1024, 100, 4096, 5
 LOOP_PAIRS, BATCHED_PAIRS = 2_000, 16 * BATCH
@@ -161,9 +160,9 @@ def plain_greedy(values: np.ndarray, start: np.ndarray, budget: int) -> list[int
 def greedy_record(n: int, m: int, budget: int) -> dict[str, float]:
     """Both greedies on a kernel in which every pick gains something; equal picks are asserted first."""
     rng = np.random.default_rng(1)
-    kernels = Kernels((rng.normal(size=(n, 16)) @ rng.normal(size=(16, m))).astype(np.float32))
+    kernels = Kernels.dense((rng.normal(size=(n, 16)) @ rng.normal(size=(16, m))).astype(np.float32))
     problem = FacilityLocation().problem(kernels)
-    rest = mean_influence(kernels)
+    rest = kernels.means
     start = time.perf_counter()
     first = greedy(problem, budget, rest=rest, threads=1)
     compiling = time.perf_counter() - start

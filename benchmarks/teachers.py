@@ -35,7 +35,6 @@ from nncift.estimator.training import TrainingConfig, fit
 from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
 from nncift.objective.greedy import greedy
-from nncift.objective.modular import mean_influence
 from nncift.seeds import generator
 from nncift.selection import Selection
 
@@ -94,8 +93,8 @@ def kept(exact: np.ndarray, predicted: np.ndarray, objective: Any, seed: int) ->
     """How much of the objective's gain over random survives on the exact matrix."""
 
     def problem(values: np.ndarray) -> Any:
-        kernels = Kernels(np.ascontiguousarray(values.T, dtype=np.float32))
-        return objective.problem(kernels, eta=1.0, nu=1.0), mean_influence(kernels)
+        kernels = Kernels.dense(np.ascontiguousarray(values.T, dtype=np.float32))
+        return objective.problem(kernels, eta=1.0, nu=1.0), kernels.means
 
     k = max(1, round(BUDGET * exact.shape[1]))
     truth, merit = problem(exact)

@@ -145,6 +145,11 @@ class SelectConfig(_TeacherOptions):
     eta: float = setting("Weight of the target in flvmi and fl1mi.", 1.0)
     nu: float = setting("Weight of the existing rows in flcg.", 1.0)
     known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")
+    backend: Literal["auto", "dense", "tiled"] = setting(
+        "Store the kernels (dense) or evaluate them whenever a line is needed (tiled); auto: stored where they take at most "
+        "a quarter of the memory.",
+        "auto",
+    )
     phases: int = setting("Also write the subset in this many phases of rising difficulty; 0: none.", 0)
     difficulty: str = setting(
         "What phases are told by: a pointwise influence function; auto: perplexity with a model, else length.", "auto"

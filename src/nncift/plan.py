@@ -19,7 +19,7 @@ from nncift.embed.precomputed import Precomputed
 from nncift.embed.states import row_states
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
-from nncift.pipeline.filling import kernel_bytes, refuse_if_too_large
+from nncift.pipeline.blocks import kernel_bytes
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.models import Models
@@ -105,7 +105,6 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         NnciftError: whatever the run itself would be refused for.
     """
     setup = prepare(config)
-    refuse_if_too_large(setup.axes)
     models = Models(setup, reporter)
     pairs = setup.pairs
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact

@@ -15,7 +15,7 @@ from numpy import ndarray
 from nncift.config import budget_text, parse_budget
 from nncift.data.rows import Example, Pool
 from nncift.data.write import export_rows
-from nncift.objective.greedy import rest_rule
+from nncift.objective.ranking import rest_rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +28,7 @@ class Picks:
         reasons: one sentence per pick.
         positive: how many picks had a gain above zero.
         merit: what ordered the others.
+        kept: how many picks, all at the head, were there before anything was chosen.
         phases: int [k], 1 for the easiest rows, where the subset was cut into phases of rising difficulty.
     """
 
@@ -36,12 +37,13 @@ class Picks:
     reasons: tuple[str, ...]
     positive: int
     merit: str
+    kept: int = 0
     phases: Int[ndarray, " k"] | None = None
 
     @property
     def rest_rule(self) -> str:
         """What ordered the picks without a positive gain, in words."""
-        return rest_rule(self.positive, len(self.order), self.merit)
+        return rest_rule(self.kept + self.positive, len(self.order), self.merit)
 
     def head(self, budget: int) -> Picks:
         """The first `budget` picks: a greedy ranking's prefix is the smaller selection."""
@@ -50,7 +52,8 @@ class Picks:
             order=self.order[:budget],
             gains=self.gains[:budget],
             reasons=self.reasons[:budget],
-            positive=min(self.positive, budget),
+            positive=max(0, min(self.positive, budget - self.kept)),
+            kept=min(self.kept, budget),
             phases=None if self.phases is None else self.phases[:budget],
         )
 

@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from nncift import registry
+from nncift.kernel.lines import DenseLines, Lines
 from nncift.objective.base import Kernels, Objective, Rule
-from nncift.objective.greedy import Ranking, greedy
-from nncift.objective.modular import mean_influence
+from nncift.objective.greedy import Search, greedy
+from nncift.objective.ranking import Ranking
 
 N, M, E = 11, 7, 3
 
@@ -32,7 +33,12 @@ def helpful(request: pytest.FixtureRequest) -> Chooser:
 def some_kernels(seed: int) -> Kernels:
     rng = np.random.default_rng(seed)
     target, pool, existing = (rng.normal(size=s).astype(np.float32) for s in ((N, M), (N, N), (E, M)))
-    return Kernels(target, pool, existing)
+    return Kernels.dense(target, pool=pool, existing=existing)
+
+
+def values_of(lines: Lines | None) -> np.ndarray:
+    assert isinstance(lines, DenseLines)
+    return lines.values
 
 
 def ranked(objective: Chooser, kernels: Kernels, budget: int, threads: int = 0) -> Ranking:
@@ -41,7 +47,7 @@ def ranked(objective: Chooser, kernels: Kernels, budget: int, threads: int = 0) 
         assert len(reasons) == len(ranking.order) and all(reasons)
         return ranking
     problem = objective.problem(kernels, eta=1.0, nu=1.0)
-    return greedy(problem, budget, rest=mean_influence(kernels), threads=threads)
+    return greedy(problem, budget, rest=kernels.means, search=Search(threads=threads))
 
 
 def test_is_what_it_is_registered_as(objective: Chooser) -> None:
@@ -53,7 +59,7 @@ def test_is_what_it_is_registered_as(objective: Chooser) -> None:
 def test_does_without_the_kernels_it_does_not_ask_for(objective: Chooser) -> None:
     full = some_kernels(0)
     few = Kernels(
-        full.target.copy(),
+        full.target,
         full.pool if objective.needs_pool else None,
         full.existing if objective.needs_existing else None,
     )
@@ -64,9 +70,8 @@ def test_does_without_the_kernels_it_does_not_ask_for(objective: Chooser) -> Non
 def test_a_planted_best_candidate_comes_first(helpful: Chooser, best: int) -> None:
     for seed in range(5):
         kernels = some_kernels(seed)
-        assert kernels.pool is not None
-        kernels.target[best] += 10.0
-        kernels.pool[best] += 10.0
+        values_of(kernels.target)[best] += 10.0
+        values_of(kernels.pool)[best] += 10.0
         assert ranked(helpful, kernels, 3).order[0] == best
 
 
@@ -74,8 +79,7 @@ def test_helping_counts_and_being_helped_does_not(helpful: Chooser) -> None:
     """Candidate 2 helps every row; row 5 is helped by every candidate. A transposed reading would pick 5 first."""
     for seed in range(5):
         kernels = some_kernels(seed)
-        assert kernels.pool is not None
-        for values in (kernels.target, kernels.pool):
+        for values in (values_of(kernels.target), values_of(kernels.pool)):
             values *= 0.1
             values[:, 5] += 3.0
             values[2] += 2.0
@@ -96,12 +100,14 @@ def test_budgets_from_none_to_too_many(objective: Chooser) -> None:
 
 def test_one_candidate_and_one_row(objective: Chooser) -> None:
     one = np.ones((1, 1), np.float32)
-    assert ranked(objective, Kernels(one, one.copy(), one.copy()), 1).order.tolist() == [0]
+    assert ranked(objective, Kernels.dense(one, pool=one.copy(), existing=one.copy()), 1).order.tolist() == [0]
 
 
 def test_a_lone_pair_of_the_same_text(helpful: Chooser) -> None:
     one, pair = np.ones((1, 1), np.float32), np.zeros((1, 2), int)
-    ranking = ranked(helpful, Kernels(one, one.copy(), one.copy(), pair, pair), 1)
+    ranking = ranked(
+        helpful, Kernels.dense(one, pool=one.copy(), existing=one.copy(), masked=pair, masked_pool=pair), 1
+    )
     assert ranking.order.tolist() == [0] and ranking.positive == 0
 
 
@@ -125,7 +131,9 @@ def test_positive_gains_come_first_and_never_grow(objective: Chooser) -> None:
 
 
 def test_equal_candidates_come_in_the_order_of_their_ids(objective: Chooser) -> None:
-    kernels = Kernels(np.ones((N, M), np.float32), np.ones((N, N), np.float32), np.ones((E, M), np.float32))
+    kernels = Kernels.dense(
+        np.ones((N, M), np.float32), pool=np.ones((N, N), np.float32), existing=np.ones((E, M), np.float32)
+    )
     assert ranked(objective, kernels, N).order.tolist() == list(range(N))
 
 
@@ -133,4 +141,4 @@ def test_one_score_per_candidate_ranks_all_where_that_makes_sense(objective: Cho
     if not objective.pointwise:
         pytest.skip("needs an influence on every target")
     scores = np.random.default_rng(6).normal(size=(N, 1)).astype(np.float32)
-    assert sorted(ranked(objective, Kernels(scores), N).order.tolist()) == list(range(N))
+    assert sorted(ranked(objective, Kernels.dense(scores), N).order.tolist()) == list(range(N))

@@ -7,13 +7,14 @@ from itertools import combinations
 import numpy as np
 import pytest
 
-from nncift.objective.greedy import greedy
+from nncift.kernel.lines import DenseLines
+from nncift.objective.greedy import Search, greedy
 from nncift.objective.problem import CoverageProblem
 
 
 def naive(problem: CoverageProblem, budget: int, rest: np.ndarray) -> tuple[list[int], list[float], int]:
     """Compares all true gains in every step; the first of the largest wins."""
-    n = len(problem.values)
+    n = problem.size
     left, chosen, gains, positive = list(range(n)), [], [], 0
     for _ in range(min(budget, n)):
         before = problem.value(np.array(chosen, dtype=int))
@@ -37,21 +38,23 @@ def tied_problem(seed: int) -> tuple[CoverageProblem, np.ndarray]:
     start = rng.integers(-3, 2, size=r).astype(np.float64)
     cap = rng.integers(-2, 4, size=r).astype(np.float64) if seed % 3 == 1 else None
     modular = rng.integers(-4, 3, size=n).astype(np.float64) if seed % 5 in (1, 2) else None
-    return CoverageProblem(values, start, cap, modular), rng.integers(0, 3, size=n).astype(np.float64)
+    return CoverageProblem(DenseLines(values), start, cap, modular), rng.integers(0, 3, size=n).astype(np.float64)
 
 
 def real_problem(seed: int, *, n: int, r: int) -> CoverageProblem:
     rng = np.random.default_rng(seed)
     cap = rng.normal(1.0, 1.0, size=r) if seed % 2 else None
     modular = rng.random(n) if seed % 3 == 0 else None
-    return CoverageProblem(rng.normal(size=(n, r)).astype(np.float32), rng.normal(-1.0, 1.0, size=r), cap, modular)
+    return CoverageProblem(
+        DenseLines(rng.normal(size=(n, r)).astype(np.float32)), rng.normal(-1.0, 1.0, size=r), cap, modular
+    )
 
 
 @pytest.mark.parametrize("seed", range(200))
 def test_lazy_is_naive_with_many_ties(seed: int) -> None:
     problem, rest = tied_problem(seed)
     budget = len(rest) + 1 if seed % 2 else 1 + len(rest) // 2
-    ranking = greedy(problem, budget, rest=rest, threads=1)
+    ranking = greedy(problem, budget, rest=rest, search=Search(threads=1))
     order, gains, positive = naive(problem, budget, rest)
     assert ranking.order.tolist() == order
     assert ranking.gains.tolist() == gains
@@ -61,7 +64,7 @@ def test_lazy_is_naive_with_many_ties(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(12))
 def test_lazy_is_naive_on_real_numbers(seed: int) -> None:
     problem = real_problem(seed, n=40, r=150)
-    ranking = greedy(problem, 12, rest=np.zeros(40), threads=1)
+    ranking = greedy(problem, 12, rest=np.zeros(40), search=Search(threads=1))
     order, gains, _ = naive(problem, ranking.positive, np.zeros(40))
     assert ranking.order[: ranking.positive].tolist() == order
     assert ranking.gains[: ranking.positive].tolist() == pytest.approx(gains, abs=1e-9)
@@ -100,9 +103,9 @@ def test_a_smaller_budget_gives_a_prefix(seed: int) -> None:
 
 def test_threads_do_not_change_a_bit() -> None:
     problem = real_problem(1, n=300, r=333)
-    alone = greedy(problem, 100, rest=np.zeros(300), threads=1)
+    alone = greedy(problem, 100, rest=np.zeros(300), search=Search(threads=1))
     for threads in (0, 2, 5):
-        other = greedy(problem, 100, rest=np.zeros(300), threads=threads)
+        other = greedy(problem, 100, rest=np.zeros(300), search=Search(threads=threads))
         assert other.order.tobytes() == alone.order.tobytes()
         assert other.gains.tobytes() == alone.gains.tobytes()
 
@@ -110,7 +113,7 @@ def test_threads_do_not_change_a_bit() -> None:
 def test_a_stale_bound_that_ties_with_a_fresh_gain_is_refreshed_first() -> None:
     """After pick 2, candidate 1 gains 2; candidate 0's old bound is 2 too and still holds: the lower index must win."""
     values = np.array([[0, 0, 2], [2, 0, 1], [1, 4, 0]], np.float32)
-    ranking = greedy(CoverageProblem(values, np.zeros(3)), 3, rest=np.zeros(3))
+    ranking = greedy(CoverageProblem(DenseLines(values), np.zeros(3)), 3, rest=np.zeros(3))
     assert ranking.order.tolist() == [2, 0, 1]
     assert ranking.gains.tolist() == [5.0, 2.0, 1.0]
 
@@ -131,23 +134,25 @@ class TestEdges:
 
     def test_equal_columns_come_once_each_and_the_second_gains_nothing(self) -> None:
         values = np.repeat(np.array([[1, 2, 0, 1], [0, 1, 3, 1]], np.float32), 3, axis=0)
-        ranking = greedy(CoverageProblem(values, np.zeros(4)), 6, rest=np.array([0.0, 1, 2, 0, 1, 2]))
+        ranking = greedy(CoverageProblem(DenseLines(values), np.zeros(4)), 6, rest=np.array([0.0, 1, 2, 0, 1, 2]))
         assert ranking.order.tolist() == [3, 0, 2, 5, 1, 4]
         assert ranking.gains.tolist() == [5.0, 2.0, 0.0, 0.0, 0.0, 0.0]
         assert ranking.positive == 2
         assert ranking.rest_rule == "Picks 3 to 6 had no positive gain and follow mean influence, then the lowest id."
 
     def test_an_all_zero_kernel_follows_the_rest(self) -> None:
-        ranking = greedy(CoverageProblem(np.zeros((4, 3), np.float32), np.zeros(3)), 3, rest=np.array([1.0, 2, 1, 0]))
+        ranking = greedy(
+            CoverageProblem(DenseLines(np.zeros((4, 3), np.float32)), np.zeros(3)), 3, rest=np.array([1.0, 2, 1, 0])
+        )
         assert ranking.order.tolist() == [1, 0, 2] and ranking.positive == 0
 
     def test_negative_kernels_under_both_floors(self) -> None:
         values = np.array([[-3, -1], [-2, -2], [-1, -4]], np.float32)
-        from_zero = greedy(CoverageProblem(values, np.zeros(2)), 2, rest=np.zeros(3))
+        from_zero = greedy(CoverageProblem(DenseLines(values), np.zeros(2)), 2, rest=np.zeros(3))
         assert from_zero.positive == 0 and from_zero.order.tolist() == [0, 1]
-        from_minimum = greedy(CoverageProblem(values, np.full(2, -4.0)), 3, rest=np.zeros(3))
+        from_minimum = greedy(CoverageProblem(DenseLines(values), np.full(2, -4.0)), 3, rest=np.zeros(3))
         assert from_minimum.order.tolist() == [0, 2, 1] and from_minimum.gains.tolist() == [4.0, 2.0, 0.0]
 
     def test_every_pick_positive_says_so(self) -> None:
-        ranking = greedy(CoverageProblem(np.eye(4, 5, dtype=np.float32), np.zeros(5)), 4, rest=np.zeros(4))
+        ranking = greedy(CoverageProblem(DenseLines(np.eye(4, 5, dtype=np.float32)), np.zeros(5)), 4, rest=np.zeros(4))
         assert ranking.positive == 4 and ranking.rest_rule == "Every pick had a positive gain."

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 import pytest
@@ -12,6 +12,7 @@ from nncift.objective.base import Kernels, Objective
 from nncift.objective.coverage import ConditionalGain, FacilityLocation, MutualInformation, VariantMutualInformation
 from nncift.objective.greedy import greedy
 from nncift.objective.modular import TopMax, TopMean
+from nncift.objective.problem import CoverageProblem
 
 COVERAGE = [FacilityLocation(), ConditionalGain(), MutualInformation(), VariantMutualInformation()]
 EVERY = [*COVERAGE, TopMean(), TopMax()]
@@ -24,14 +25,31 @@ def names(objective: Objective) -> str:
     return objective.name
 
 
-def random_kernels(seed: int, *, n: int = 9, m: int = 6, e: int = 4, masked: bool = True) -> Kernels:
+@dataclass(frozen=True)
+class Matrices:
+    """Dense kernels and what is masked; an objective gets copies."""
+
+    target: np.ndarray
+    pool: np.ndarray | None = None
+    existing: np.ndarray | None = None
+    masked: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
+    masked_pool: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
+
+    def kernels(self) -> Kernels:
+        pool, existing = (None if matrix is None else matrix.copy() for matrix in (self.pool, self.existing))
+        return Kernels.dense(
+            self.target.copy(), pool=pool, existing=existing, masked=self.masked, masked_pool=self.masked_pool
+        )
+
+
+def random_kernels(seed: int, *, n: int = 9, m: int = 6, e: int = 4, masked: bool = True) -> Matrices:
     rng = np.random.default_rng(seed)
     pairs = np.argwhere(rng.random((m, n)) < 0.2) if masked else np.empty((0, 2), int)
     pool_pairs = np.stack([np.arange(n), np.arange(n)], axis=1) if masked else pairs[:0]
     target, pool, existing = (rng.normal(size=(a, b)).astype(np.float32) for a, b in ((n, m), (n, n), (e, m)))
     for matrix, where in ((target, pairs), (pool, pool_pairs)):
         matrix[where[:, 1], where[:, 0]] = 99.0  # a self-pair looks wonderful, and must not count
-    return Kernels(target, pool, existing, pairs, pool_pairs)
+    return Matrices(target, pool, existing, pairs, pool_pairs)
 
 
 def unmasked(matrix: np.ndarray, pairs: np.ndarray) -> dict[tuple[int, int], float]:
@@ -42,7 +60,7 @@ def unmasked(matrix: np.ndarray, pairs: np.ndarray) -> dict[tuple[int, int], flo
     return out
 
 
-def definition(objective: Objective, kernels: Kernels, chosen: list[int]) -> float:
+def definition(objective: Objective, kernels: Matrices, chosen: list[int]) -> float:
     """f(A) by the formula in the objective's docstring."""
     n, m = kernels.target.shape
     assert kernels.pool is not None and kernels.existing is not None
@@ -78,7 +96,7 @@ def test_equals_its_formula(objective: Objective, masked: bool) -> None:
         rng = np.random.default_rng(seed + 1000)
         subsets = [rng.permutation(9)[: 1 + k].tolist() for k in (0, 1, 3, 8)]
         expected = [definition(objective, kernels, chosen) for chosen in subsets]
-        problem = objective.problem(kernels, eta=ETA, nu=NU)
+        problem = objective.problem(kernels.kernels(), eta=ETA, nu=NU)
         assert [problem.value(np.array(chosen)) for chosen in subsets] == pytest.approx(expected, abs=1e-5)
 
 
@@ -90,7 +108,7 @@ def test_what_stands_in_a_masked_pair_does_not_matter(objective: Objective) -> N
         kernels.target[kernels.masked[:, 1], kernels.masked[:, 0]] = filler
         assert kernels.pool is not None
         kernels.pool[kernels.masked_pool[:, 1], kernels.masked_pool[:, 0]] = filler
-        ranking = greedy(objective.problem(kernels, eta=ETA, nu=NU), 9, rest=np.zeros(9))
+        ranking = greedy(objective.problem(kernels.kernels(), eta=ETA, nu=NU), 9, rest=np.zeros(9))
         rankings.append((ranking.order.tolist(), ranking.gains.tolist()))
     assert rankings[0] == rankings[1] == rankings[2]
 
@@ -99,19 +117,19 @@ def test_a_row_with_only_masked_pairs_counts_for_nobody() -> None:
     for objective in COVERAGE:
         kernels = random_kernels(4, masked=False)
         kernels = replace(kernels, masked=np.array([[2, j] for j in range(9)]))
-        with_row = greedy(objective.problem(kernels, eta=ETA, nu=NU), 9, rest=np.zeros(9))
+        with_row = greedy(objective.problem(kernels.kernels(), eta=ETA, nu=NU), 9, rest=np.zeros(9))
         assert kernels.existing is not None
-        fewer = Kernels(
+        fewer = Matrices(
             np.delete(kernels.target, 2, axis=1),
             kernels.pool,
             np.ascontiguousarray(np.delete(kernels.existing, 2, axis=1)),
         )
         floor = float(min(fewer.target.min(), kernels.existing.min())) if objective.needs_existing else None
-        without = greedy(objective.problem(fewer, eta=ETA, nu=NU, floor=floor), 9, rest=np.zeros(9))
+        without = greedy(objective.problem(fewer.kernels(), eta=ETA, nu=NU, floor=floor), 9, rest=np.zeros(9))
         assert with_row.order.tolist() == without.order.tolist()
 
 
-def changed(kernels: Kernels, change: Callable[[np.ndarray], np.ndarray]) -> Kernels:
+def changed(kernels: Matrices, change: Callable[[np.ndarray], np.ndarray]) -> Matrices:
     def apply(matrix: np.ndarray | None) -> np.ndarray | None:
         return None if matrix is None else np.ascontiguousarray(change(matrix).astype(np.float32))
 
@@ -120,9 +138,9 @@ def changed(kernels: Kernels, change: Callable[[np.ndarray], np.ndarray]) -> Ker
     return replace(kernels, target=target, pool=apply(kernels.pool), existing=apply(kernels.existing))
 
 
-def picks(objective: Objective, kernels: Kernels) -> tuple[list[int], int]:
+def picks(objective: Objective, kernels: Matrices) -> tuple[list[int], int]:
     n = len(kernels.target)
-    ranking = greedy(objective.problem(kernels, eta=ETA, nu=NU), n, rest=-np.arange(float(n)))
+    ranking = greedy(objective.problem(kernels.kernels(), eta=ETA, nu=NU), n, rest=-np.arange(float(n)))
     return ranking.order.tolist(), ranking.positive
 
 
@@ -168,7 +186,7 @@ def test_new_labels_give_the_same_picks(objective: Objective) -> None:
         pool_order, target_order = rng.permutation(n), rng.permutation(m)
         new_pool, new_target = np.argsort(pool_order), np.argsort(target_order)
         assert kernels.pool is not None and kernels.existing is not None
-        moved = Kernels(
+        moved = Matrices(
             np.ascontiguousarray(kernels.target[pool_order][:, target_order]),
             np.ascontiguousarray(kernels.pool[pool_order][:, pool_order]),
             np.ascontiguousarray(kernels.existing[:, target_order]),
@@ -176,8 +194,8 @@ def test_new_labels_give_the_same_picks(objective: Objective) -> None:
             new_pool[kernels.masked_pool],
         )
         eta = 2.0  # caps so low that several candidates reach the last one would be ties, and ties go by index
-        plain = greedy(objective.problem(kernels, eta=eta, nu=NU), n, rest=np.zeros(n))
-        other = greedy(objective.problem(moved, eta=eta, nu=NU), n, rest=np.zeros(n))
+        plain = greedy(objective.problem(kernels.kernels(), eta=eta, nu=NU), n, rest=np.zeros(n))
+        other = greedy(objective.problem(moved.kernels(), eta=eta, nu=NU), n, rest=np.zeros(n))
         assert plain.positive == other.positive > 1
         assert pool_order[other.order[: other.positive]].tolist() == plain.order[: plain.positive].tolist()
 
@@ -188,10 +206,10 @@ def test_weights_0_and_1_round_nothing_away() -> None:
         kernels = random_kernels(seed, masked=False)
         assert kernels.existing is not None
         kernels.existing[0, 0] = -1e9  # so far below that subtracting it would round the others
-        copies = Kernels(np.repeat(kernels.existing, 2, axis=0), existing=kernels.existing)
-        assert greedy(ConditionalGain().problem(copies, nu=1.0), 8, rest=np.zeros(8)).positive == 0
-        forgotten = ConditionalGain().problem(kernels, nu=0.0, floor=-9.0)
-        assert (forgotten.start == -9.0).all()
+        copies = Matrices(np.repeat(kernels.existing, 2, axis=0), existing=kernels.existing)
+        assert greedy(ConditionalGain().problem(copies.kernels(), nu=1.0), 8, rest=np.zeros(8)).positive == 0
+        forgotten = ConditionalGain().problem(kernels.kernels(), nu=0.0, floor=-9.0)
+        assert isinstance(forgotten, CoverageProblem) and (forgotten.start == -9.0).all()
 
 
 def test_no_existing_examples_is_facility_location_from_one_floor() -> None:

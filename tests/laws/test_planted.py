@@ -25,7 +25,6 @@ from nncift.influence.selectit import SelectIT
 from nncift.lm.model import LanguageModel
 from nncift.objective.base import Kernels, Rule
 from nncift.objective.greedy import greedy
-from nncift.objective.modular import mean_influence
 from tiny import tiny_lm, train
 
 BUDGET = 54
@@ -66,11 +65,11 @@ class Truth:
 
     def picks(self, teacher: Any, values: np.ndarray, rule: str) -> np.ndarray:
         """What is chosen by a rule."""
-        objective, kernels = registry.load("objective", rule)(), Kernels(np.ascontiguousarray(values.T))
+        objective, kernels = registry.load("objective", rule)(), Kernels.dense(np.ascontiguousarray(values.T))
         if isinstance(objective, Rule):
             return objective.rank(kernels, BUDGET, rows=[row.id for row in self.target])[0].order
         problem = objective.problem(kernels, eta=1.0, nu=1.0)
-        return greedy(problem, BUDGET, rest=mean_influence(kernels)).order
+        return greedy(problem, BUDGET, rest=kernels.means).order
 
 
 @pytest.fixture(scope="module")

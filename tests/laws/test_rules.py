@@ -13,7 +13,7 @@ from nncift.errors import ConfigError
 from nncift.objective import round_robin
 from nncift.objective.base import Kernels
 from nncift.objective.middle import Middle
-from nncift.objective.modular import TopMax, mean_influence
+from nncift.objective.modular import TopMax
 from nncift.objective.round_robin import RoundRobin
 from toy_road import make_corpus, share_of_beta
 
@@ -21,7 +21,7 @@ from toy_road import make_corpus, share_of_beta
 def kernels_of(rows: list[list[float]], masked: list[tuple[int, int]] | None = None) -> Kernels:
     """K as it is written: rows are targets."""
     pairs = np.array(masked or [], dtype=np.int64).reshape(-1, 2)
-    return Kernels(np.ascontiguousarray(np.array(rows, dtype=np.float32).T), masked=pairs)
+    return Kernels.dense(np.ascontiguousarray(np.array(rows, dtype=np.float32).T), masked=pairs)
 
 
 def names(m: int) -> list[str]:
@@ -36,7 +36,7 @@ def taken_in_turn(kernels: Kernels, budget: int) -> list[tuple[int, int]]:
     while len(picks) < min(budget, n) and idle < m:
         mine = [j for j in left if (i, j) not in forbidden]
         if mine:
-            best = min(mine, key=lambda j: (-kernels.target[j, i], j))
+            best = min(mine, key=lambda j: (-kernels.dense_target()[j, i], j))
             left.remove(best)
             picks.append((best, i))
             idle = 0
@@ -67,7 +67,7 @@ def test_equals_the_definition(first: int, monkeypatch: pytest.MonkeyPatch) -> N
         values = rng.integers(0, 1 + 3 ** (seed % 4), size=(n, m)).astype(np.float32)  # from all ties to few
         masked = np.argwhere(rng.random((m, n)) < (seed % 3) * 0.4)
         rng.shuffle(masked)
-        kernels = Kernels(values, masked=masked)
+        kernels = Kernels.dense(values, masked=masked)
         for budget in (0, 1, n // 2, n, n + 3):
             expected = taken_in_turn(kernels, budget)
             ranking, reasons = RoundRobin().rank(kernels, budget, rows=names(m))
@@ -83,13 +83,13 @@ def tasks_in_turn(kernels: Kernels, budget: int) -> list[tuple[int, int]]:
     assert kernels.groups is not None
     forbidden = {(int(i), int(j)) for i, j in kernels.masked}
     codes = sorted(set(kernels.groups.tolist()))
-    left, picks, idle, turn = set(range(len(kernels.target))), [], 0, 0
+    left, picks, idle, turn = set(range(kernels.target.shape[0])), [], 0, 0
     while left and len(picks) < budget and idle < len(codes):
         worth = {}
         for j in left:
             for i, code in enumerate(kernels.groups.tolist()):
                 if code == codes[turn] and (i, j) not in forbidden:
-                    worth[j] = max(worth.get(j, (-np.inf, 0)), (float(kernels.target[j, i]), -i))
+                    worth[j] = max(worth.get(j, (-np.inf, 0)), (float(kernels.dense_target()[j, i]), -i))
         if worth:
             best = min(worth, key=lambda j: (-worth[j][0], j))
             left.remove(best)
@@ -108,7 +108,7 @@ def test_tasks_equal_the_definition(first: int, monkeypatch: pytest.MonkeyPatch)
         values = rng.integers(0, 1 + 3 ** (seed % 4), size=(n, m)).astype(np.float32)
         masked = np.argwhere(rng.random((m, n)) < (seed % 3) * 0.45)
         rng.shuffle(masked)
-        kernels = Kernels(values, masked=masked, groups=rng.choice([9, 2, 5], size=m))
+        kernels = Kernels.dense(values, masked=masked, groups=rng.choice([9, 2, 5], size=m))
         for budget in (0, 1, n // 2, n + 3):
             expected = tasks_in_turn(kernels, budget)
             ranking, reasons = RoundRobin().rank(kernels, budget, rows=names(m))
@@ -122,7 +122,7 @@ def test_tasks_equal_the_definition(first: int, monkeypatch: pytest.MonkeyPatch)
 def test_a_task_of_many_rows_gets_no_more_turns() -> None:
     rng = np.random.default_rng(2)
     groups = np.array([4] * 17 + [1] * 2 + [8])
-    kernels = Kernels(rng.normal(size=(60, 20)).astype(np.float32), groups=groups)
+    kernels = Kernels.dense(rng.normal(size=(60, 20)).astype(np.float32), groups=groups)
     _, reasons = RoundRobin().rank(kernels, 31, rows=names(20))
     turns = [int(groups[int(reason.split("'")[1][1:])]) for reason in reasons]
     assert turns == [1, 4, 8] * 10 + [1]
@@ -130,7 +130,7 @@ def test_a_task_of_many_rows_gets_no_more_turns() -> None:
 
 def test_tasks_of_one_row_are_as_rows_without_tasks() -> None:
     rng = np.random.default_rng(7)
-    kernels = Kernels(rng.normal(size=(23, 5)).astype(np.float32), masked=np.argwhere(rng.random((5, 23)) < 0.3))
+    kernels = Kernels.dense(rng.normal(size=(23, 5)).astype(np.float32), masked=np.argwhere(rng.random((5, 23)) < 0.3))
     alone = dataclasses.replace(kernels, groups=np.arange(5))
     plain, tasked = (RoundRobin().rank(some, 23, rows=names(5))[0] for some in (kernels, alone))
     assert plain.order.tolist() == tasked.order.tolist() and plain.gains.tolist() == tasked.gains.tolist()
@@ -145,7 +145,7 @@ def test_a_candidate_with_the_text_of_one_row_serves_the_others_of_its_task() ->
 
 
 def test_a_long_row_of_equal_values_goes_by_id() -> None:
-    ranking, _ = RoundRobin().rank(Kernels(np.ones((700, 3), np.float32)), 700, rows=names(3))
+    ranking, _ = RoundRobin().rank(Kernels.dense(np.ones((700, 3), np.float32)), 700, rows=names(3))
     assert ranking.order.tolist() == list(range(700))
 
 
@@ -167,7 +167,7 @@ def test_the_scale_of_a_row_does_not_matter_to_round_robin() -> None:
     rng = np.random.default_rng(5)
     values = rng.normal(size=(30, 7)).astype(np.float32)
     bent = (values * rng.uniform(0.5, 2.0, 7) + rng.normal(size=7)).astype(np.float32)
-    plain, other = (RoundRobin().rank(Kernels(v), 30, rows=names(7))[0].order for v in (values, bent))
+    plain, other = (RoundRobin().rank(Kernels.dense(v), 30, rows=names(7))[0].order for v in (values, bent))
     assert plain.tolist() == other.tolist()
 
 
@@ -177,7 +177,7 @@ def test_what_stands_in_a_masked_pair_does_not_matter_to_round_robin() -> None:
     orders = []
     for filler in (-99.0, 99.0):
         values[masked[:, 1], masked[:, 0]] = filler
-        orders.append(RoundRobin().rank(Kernels(values, masked=masked), 20, rows=names(6))[0].order.tolist())
+        orders.append(RoundRobin().rank(Kernels.dense(values, masked=masked), 20, rows=names(6))[0].order.tolist())
     assert orders[0] == orders[1]
 
 
@@ -206,7 +206,7 @@ def test_middle_of_an_even_number_and_with_ties() -> None:
 
 def test_middle_sees_ranks_only() -> None:
     scores = np.random.default_rng(1).normal(size=(23, 1)).astype(np.float32)
-    plain, bent = (Middle().rank(Kernels(s), 23, rows=names(1))[0].order for s in (scores, np.exp(3 * scores)))
+    plain, bent = (Middle().rank(Kernels.dense(s), 23, rows=names(1))[0].order for s in (scores, np.exp(3 * scores)))
     assert plain.tolist() == bent.tolist()
 
 
@@ -216,7 +216,9 @@ def by_task(kernels: Kernels, groups: np.ndarray, j: int) -> float | None:
     means = []
     for task in set(groups.tolist()):
         kept = [
-            float(kernels.target[j, i]) for i in range(len(groups)) if groups[i] == task and (i, j) not in forbidden
+            float(kernels.dense_target()[j, i])
+            for i in range(len(groups))
+            if groups[i] == task and (i, j) not in forbidden
         ]
         means += [sum(kept) / len(kept)] if kept else []
     return max(means, default=None)
@@ -228,7 +230,7 @@ def test_top_max_over_tasks_of_unequal_size(share: float) -> None:
         rng = np.random.default_rng(seed)
         n, groups = 9, np.array([7, 2, 7, 7, 0, 2, 7])
         masked = np.argwhere(rng.random((7, n)) < share)
-        kernels = Kernels(rng.normal(size=(n, 7)).astype(np.float32), masked=masked, groups=groups)
+        kernels = Kernels.dense(rng.normal(size=(n, 7)).astype(np.float32), masked=masked, groups=groups)
         found = [by_task(kernels, groups, j) for j in range(n)]
         lowest = min((value for value in found if value is not None), default=0.0)
         expected = [lowest if value is None else value for value in found]
@@ -239,17 +241,17 @@ def test_top_max_over_tasks_of_unequal_size(share: float) -> None:
 
 def test_tasks_of_one_row_are_no_tasks_and_one_task_is_the_mean() -> None:
     rng = np.random.default_rng(3)
-    kernels = Kernels(rng.normal(size=(11, 5)).astype(np.float32), masked=np.argwhere(rng.random((5, 11)) < 0.2))
+    kernels = Kernels.dense(rng.normal(size=(11, 5)).astype(np.float32), masked=np.argwhere(rng.random((5, 11)) < 0.2))
     each = dataclasses.replace(kernels, groups=np.array([3, 1, 4, 0, 2]))
     one = dataclasses.replace(kernels, groups=np.zeros(5, dtype=np.int64))
     plain, alone, mean = (TopMax().problem(some).modular for some in (kernels, each, one))
     np.testing.assert_array_equal(np.asarray(plain), np.asarray(alone))
-    np.testing.assert_allclose(np.asarray(mean), mean_influence(kernels), atol=1e-12)
+    np.testing.assert_allclose(np.asarray(mean), kernels.means, atol=1e-12)
 
 
 def test_groups_of_another_length_are_refused() -> None:
     with pytest.raises(ConfigError, match=r"groups has shape \(3,\)"):
-        Kernels(np.ones((4, 2), np.float32), groups=np.zeros(3, dtype=np.int64))
+        Kernels.dense(np.ones((4, 2), np.float32), groups=np.zeros(3, dtype=np.int64))
 
 
 @pytest.mark.parametrize("labels", ["all", "15%"])

@@ -164,6 +164,16 @@ class BlockSession(Session, Protocol):
         ...
 
 
+@runtime_checkable
+class FactoredSession(Session, Protocol):
+    """A session whose influence is an inner product, so that a kernel of any size can be kept in factors."""
+
+    @property
+    def factors(self) -> tuple[Float[ndarray, "m d"], Float[ndarray, "n d"]] | None:
+        """Float32 vectors of all target rows and of all pool rows; None where these options make it no inner product."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Direct:
     """The session of an influence that has nothing to prepare.

@@ -48,6 +48,11 @@ class Similarity:
         if self.width <= 0:
             raise ConfigError(f"--option width is {self.width}; it must be above 0.")
 
+    @property
+    def inner_product(self) -> bool:
+        """Whether its kernel can be kept in factors."""
+        return self.measure != "rbf"
+
     def start(self, context: Context) -> SimilaritySession:
         """Needs the embeddings of both sides."""
         session = compare_embeddings(context, self.traits.name)
@@ -91,6 +96,11 @@ class SimilaritySession:
             return np.ascontiguousarray(pool @ self.targets.T, dtype=np.float32)
         products = pool.astype(np.float64) @ self.targets.T.astype(np.float64)  # the distance of near rows cancels
         return self._rbf(products, _squares(self.targets)[None, :], _squares(pool)[:, None]).astype(np.float32)
+
+    @property
+    def factors(self) -> tuple[Float[ndarray, "m d"], Float[ndarray, "n d"]] | None:
+        """The embeddings, of which the cosine is an inner product; None for the `rbf`."""
+        return (self.targets, self.pool) if self.bandwidth is None else None
 
     def truncated(self) -> dict[str, str]:
         """Nothing: the embedder reports what it cut."""

@@ -9,6 +9,7 @@ from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.kernel.lines import Lines
 
 
 @runtime_checkable
@@ -31,6 +32,10 @@ class Kernel(Protocol):
 
     def fill(self, threads: int = 0) -> Float32[ndarray, "n m"]:
         """The whole kernel, candidate-major: `values[j, i] = K[i, j]`, C-contiguous and writable."""
+        ...
+
+    def lines(self) -> Lines:
+        """The kernel candidate by candidate, never stored: each line has the bits that it has in `fill`."""
         ...
 
     def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:

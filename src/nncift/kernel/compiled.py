@@ -49,7 +49,7 @@ def over_blocks(task: Callable[[int, int], None], count: int, *, threads: int = 
     """
     if threads < 0:
         raise ConfigError(f"threads is {threads}; it must be 0 (all cores) or more.")
-    threads = threads or _cores()
+    threads = threads or cores()
     blocks = 1 if threads == 1 else 4 * threads  # four each, so that a slow core is not waited for
     size = multiple * max(1, -(-count // (multiple * blocks)))
     starts = range(0, count, size)
@@ -60,7 +60,8 @@ def over_blocks(task: Callable[[int, int], None], count: int, *, threads: int = 
         list(executor.map(lambda start: task(start, min(start + size, count)), starts))
 
 
-def _cores() -> int:
+def cores() -> int:
+    """How many cores this process may use."""
     if hasattr(os, "sched_getaffinity"):
         return len(os.sched_getaffinity(0))
     return os.cpu_count() or 1

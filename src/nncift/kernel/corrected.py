@@ -10,6 +10,7 @@ from numpy import ndarray
 
 from nncift.errors import ConfigError
 from nncift.kernel.base import Kernel, checked_pairs, refuse_empty
+from nncift.kernel.lines import MASKED, Lines, PatchedLines
 
 
 def _no_pairs() -> Int[ndarray, "0 2"]:
@@ -73,6 +74,10 @@ class CorrectedKernel:
         values[self.j, self.i] = self.y
         return values
 
+    def lines(self) -> Lines:
+        """The base's lines with the labels in place, `MASKED` in masked pairs, and means in linear time."""
+        return _Lines(self)
+
     def at(self, i: Int[ndarray, "L2"], j: Int[ndarray, "L2"]) -> Float32[ndarray, "L2"]:
         """The label where the pair has one, the base's prediction elsewhere; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
@@ -130,6 +135,20 @@ class CorrectedKernel:
     def _keys(self, i: Int[ndarray, "L2"], j: Int[ndarray, "L2"]) -> Int[ndarray, "L2"]:
         """One number per pair."""
         return np.asarray(j, dtype=np.int64) * self.shape[0] + np.asarray(i, dtype=np.int64)
+
+
+class _Lines(PatchedLines):
+    """Lines of a corrected kernel."""
+
+    def __init__(self, kernel: CorrectedKernel) -> None:
+        i, j = (np.concatenate(axis) for axis in zip((kernel.i, kernel.j), kernel.masked.T, strict=True))
+        nothing = np.full(len(kernel.masked), MASKED)
+        super().__init__(kernel.base.lines(), i, j, np.concatenate([kernel.y.astype(np.float32), nothing]))
+        self._kernel = kernel
+
+    def means(self, threads: int = 0) -> Float64[ndarray, " n"]:
+        """The mean of each candidate over the rows that count."""
+        return self._kernel.candidate_means(threads)
 
 
 def _sums(line: Int[ndarray, "L"], values: Float[ndarray, "L"], lines: int) -> Float64[ndarray, "q"]:

@@ -6,7 +6,7 @@ every row once leaves h additions, comparisons and products per pair instead of 
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -15,6 +15,7 @@ from numpy import ndarray
 from nncift.errors import ConfigError
 from nncift.kernel.base import checked_pairs
 from nncift.kernel.compiled import compiled, over_blocks
+from nncift.kernel.lines import Lines
 from nncift.kernel.sums import FrozenSide
 from nncift.kernel.tiles import GROUP, four, groups, padded, tiles
 
@@ -81,7 +82,7 @@ class FactorisedKernel:
         pool, tiled = groups(self.pool), tiles(self.target)
         weights = padded(self.weights[None, :], 1)[0]
         values = np.empty((n, m), dtype=np.float32)
-        scale, offset = self._affine()
+        scale, offset = self.affine()
 
         def task(start: int, stop: int) -> None:
             _fill(pool, tiled, weights, scale, offset, values, start, stop)
@@ -89,15 +90,15 @@ class FactorisedKernel:
         over_blocks(task, n, threads=threads, multiple=GROUP)
         return values
 
-    def block(self, rows: ndarray | slice, columns: ndarray | slice) -> Float32[ndarray, "a b"]:
-        """The entries of some candidates (`rows`) on some targets (`columns`), with the same bits as in `fill`."""
-        return replace(self, pool=self.pool[rows], target=self.target[columns]).fill(threads=1)
+    def lines(self) -> Lines:
+        """See `Kernel.lines`."""
+        return _Lines(self, tiles(self.target), padded(self.weights[None, :], 1)[0])
 
     def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:
         """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
         values = np.empty(len(i), dtype=np.float32)
-        _at(self.pool, self.target, self.weights, *self._affine(), i, j, values)
+        _at(self.pool, self.target, self.weights, *self.affine(), i, j, values)
         return values
 
     def candidate_means(self, threads: int = 0) -> Float64[ndarray, "n"]:
@@ -116,8 +117,27 @@ class FactorisedKernel:
         constants = {"bias": self.bias, "scale": self.scale, "offset": self.offset}
         return FrozenSide.of(rows, self.weights, **constants, threads=threads)
 
-    def _affine(self) -> tuple[np.float32, np.float32]:
+    def affine(self) -> tuple[np.float32, np.float32]:
+        """What the sum of the hidden units is multiplied by, and what is added to it."""
         return np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of a network, the targets laid out once."""
+
+    kernel: FactorisedKernel
+    tiled: Float32[ndarray, "tiles h width"]
+    weights: Float32[ndarray, " h"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.kernel.pool), len(self.kernel.target)
+
+    def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
+        values = np.empty((len(which), len(self.kernel.target)), dtype=np.float32)
+        _fill(groups(self.kernel.pool[which]), self.tiled, self.weights, *self.kernel.affine(), values, 0, len(which))
+        return values
 
 
 @compiled

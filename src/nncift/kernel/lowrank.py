@@ -11,6 +11,7 @@ from numpy import ndarray
 from nncift.errors import ConfigError
 from nncift.kernel.base import checked_pairs, refuse_empty
 from nncift.kernel.compiled import compiled, over_blocks
+from nncift.kernel.lines import Lines
 from nncift.kernel.tiles import GROUP, four, groups, tiles
 
 _ZERO = np.float32(0.0)
@@ -88,6 +89,10 @@ class LowRankKernel:
         over_blocks(task, n, threads=threads, multiple=GROUP)
         return values
 
+    def lines(self) -> Lines:
+        """See `Kernel.lines`."""
+        return _Lines(self, tiles(self.target))
+
     def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:
         """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
@@ -102,6 +107,25 @@ class LowRankKernel:
     def target_means(self, threads: int = 0) -> Float64[ndarray, "m"]:
         """offset + row_i + mean(column) + target_i · mean(pool); too short for `threads` to matter."""
         return self.offset + _side_means(self.column, self.pool, self.row, self.target, "candidate")
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of a low-rank kernel, the targets laid out once."""
+
+    kernel: LowRankKernel
+    tiled: Float32[ndarray, "tiles r width"]
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.kernel.pool), len(self.kernel.target)
+
+    def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b m"]:
+        kernel = self.kernel
+        values = np.empty((len(which), len(kernel.target)), dtype=np.float32)
+        column = kernel.offset + kernel.column[which]
+        _fill(groups(kernel.pool[which]), self.tiled, kernel.row, column, values, 0, len(which))
+        return values
 
 
 def _side_means(

@@ -5,12 +5,14 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float32, Float64
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.kernel.lines import Lines
 from nncift.objective.base import Kernels
 from nncift.objective.problem import CoverageProblem
+from nncift.objective.survey import Survey
 
 
 class FacilityLocation:
@@ -32,10 +34,7 @@ class FacilityLocation:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `eta` and `nu` play no part."""
-        floors = _row_floors(kernels.target, kernels.masked)
-        if floor is not None:
-            floors[:] = floor
-        _write(kernels.target, kernels.masked, floors)
+        floors = kernels.of_target.floors if floor is None else np.full(kernels.target.shape[1], floor)
         return CoverageProblem(kernels.target, floors.astype(np.float64))
 
 
@@ -58,9 +57,11 @@ class ConditionalGain:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `eta` plays no part."""
-        existing = _needed(kernels.existing, self.name, "existing")
-        low = _common_floor([(kernels.target, kernels.masked), (existing, kernels.masked[:0])], floor)
-        known = existing.max(axis=0, initial=np.float32(low))
+        _needed(kernels.existing, self.name, "existing")
+        surveys = (kernels.of_target, kernels.of_existing)
+        low = _common_floor(surveys, floor)
+        known = np.maximum(kernels.of_existing.highest, np.float32(low))
+        known[kernels.known] = max(float(found.highest.max(initial=np.float32(low))) for found in surveys)
         return CoverageProblem(kernels.target, _above(low, known, _weight(nu, "nu")))
 
 
@@ -85,9 +86,9 @@ class MutualInformation:
     ) -> CoverageProblem:
         """See `Objective.problem`; `nu` plays no part."""
         pool = _needed(kernels.pool, self.name, "pool")
-        low = _common_floor([(kernels.target, kernels.masked), (pool, kernels.masked_pool)], floor)
-        worth = kernels.target.max(axis=1, initial=np.float32(low))
-        return CoverageProblem(pool, np.full(len(pool), low), cap=_above(low, worth, _weight(eta, "eta")))
+        low = _common_floor((kernels.of_target, kernels.of_pool), floor)
+        worth = np.maximum(kernels.of_target.best, np.float32(low))
+        return CoverageProblem(pool, np.full(pool.shape[1], low), cap=_above(low, worth, _weight(eta, "eta")))
 
 
 class VariantMutualInformation:
@@ -109,17 +110,17 @@ class VariantMutualInformation:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `nu` plays no part."""
-        low = _common_floor([(kernels.target, kernels.masked)], floor)
-        best = kernels.target.max(axis=1, initial=np.float32(low)).astype(np.float64)
+        low = _common_floor((kernels.of_target,), floor)
+        best = np.maximum(kernels.of_target.best, np.float32(low)).astype(np.float64)
         return CoverageProblem(
             kernels.target, np.full(kernels.target.shape[1], low), modular=_weight(eta, "eta") * (best - low)
         )
 
 
-def _needed(matrix: Float32[ndarray, "a b"] | None, objective: str, which: str) -> Float32[ndarray, "a b"]:
-    if matrix is None:
+def _needed(lines: Lines | None, objective: str, which: str) -> Lines:
+    if lines is None:
         raise ConfigError(f"the objective {objective!r} needs the {which} kernel: fill `Kernels.{which}`.")
-    return matrix
+    return lines
 
 
 def _weight(value: float, name: str) -> float:
@@ -133,26 +134,8 @@ def _above(low: float, best: Float32[ndarray, "r"], weight: float) -> Float64[nd
     return weight * best.astype(np.float64) + (1.0 - weight) * low
 
 
-def _common_floor(kernels: list[tuple[ndarray, ndarray]], floor: float | None) -> float:
-    """The floor of several kernels, written over their masked pairs; each kernel comes with its pairs."""
+def _common_floor(surveys: tuple[Survey, ...], floor: float | None) -> float:
+    """The floor of several kernels, as float32 holds it."""
     if floor is None:
-        floor = min(float(_row_floors(values, masked).min()) for values, masked in kernels if len(values))
-    low = np.float32(floor)  # a masked entry, stored as float32, must not be worth more than the floor itself
-    for values, masked in kernels:
-        _write(values, masked, np.full(values.shape[1], low))
-    return float(low)
-
-
-def _row_floors(values: Float32[ndarray, "n r"], masked: Int[ndarray, "p 2"]) -> Float32[ndarray, "r"]:
-    """The smallest unmasked entry of every row; a row without one gets the smallest of all (0 if none has any)."""
-    _write(values, masked, np.full(values.shape[1], np.inf, dtype=np.float32))
-    floors = values.min(axis=0, initial=np.inf)
-    some = np.isfinite(floors)
-    floors[~some] = floors[some].min() if some.any() else 0.0
-    return floors
-
-
-def _write(values: Float32[ndarray, "n r"], masked: Int[ndarray, "p 2"], rows: Float32[ndarray, "r"]) -> None:
-    """Writes one number per row over its masked entries, in place."""
-    if len(masked):
-        values[masked[:, 1], masked[:, 0]] = rows[masked[:, 0]]
+        floor = min((found.floor for found in surveys if len(found.best)), default=0.0)
+    return float(np.float32(floor))

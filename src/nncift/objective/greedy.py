@@ -1,198 +1,210 @@
-"""Exact lazy greedy for a `CoverageProblem`, reproducible to the bit, ties always to the lowest index.
-
-Why laziness changes nothing, ties included. A gain is a sum of terms max(0, min(v, cap) − covered) taken in a fixed
-order. `covered` only grows, rounded subtraction and rounded addition are monotone, so an old gain is an upper bound of
-the new one exactly, rounding and all. The heap puts the larger bound first and, among equal bounds, the lower index. A
-candidate is accepted only when it stands on top with a gain computed in this very step: everybody else's true gain is
-at most their bound, hence smaller, or equal with a higher index. Comparing all true gains would have picked the same.
-"""
+"""Greedy maximisation of a set function under limits: one entry for all optimisers, and what follows when gains run out."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 from jaxtyping import Float64, Int64
 from numpy import ndarray
 
-from nncift.errors import ConfigError, ModelError
-from nncift.kernel.compiled import compiled, over_blocks
-from nncift.objective.problem import CoverageProblem
+from nncift.errors import ConfigError
+from nncift.kernel.compiled import cores
+from nncift.kernel.lines import DenseLines
+from nncift.objective.functions import Chosen, SetFunction
+from nncift.objective.lazy import lazy, lazy_dense
+from nncift.objective.limits import Limits, Room
+from nncift.objective.optimisers import naive, stochastic, threshold
+from nncift.objective.picks import Picked
+from nncift.objective.problem import Coverage, CoverageProblem
+from nncift.objective.ranking import Ranking
+from nncift.seeds import generator
 
-_LANES = 64  # partial sums of a gain: enough for the widest registers, and the order of addition is fixed by the source
+Optimizer = Literal["auto", "naive", "lazy", "stochastic", "threshold"]
+"""The optimisers by name; `auto` is lazy where gains never grow, naive elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
-class Ranking:
-    """The candidates in the order in which they were picked; the first k of them are the greedy choice for budget k.
+class Search:
+    """How a choice is searched for.
 
     Attributes:
-        order: int64 [k], positions of candidates, each at most once.
-        gains: float64 [k], what each pick added to the objective when it was picked.
-        positive: how many picks, all at the head, had a gain above zero.
-        merit: what ordered the picks after those; empty for a rule whose picks follow no gain.
+        optimizer: its name.
+        epsilon: in (0, 1), what `stochastic` and `threshold` may lose of the guarantee.
+        seed: of what `stochastic` draws.
+        parts: random parts of the candidates that are searched one by one, and their picks together; 1 for none.
+        threads: at most so many at once; 0 means all cores. The ranking does not depend on it.
     """
 
-    order: Int64[ndarray, "k"]
-    gains: Float64[ndarray, "k"]
-    positive: int
-    merit: str
+    optimizer: Optimizer = "auto"
+    epsilon: float = 0.1
+    seed: int = 0
+    parts: int = 1
+    threads: int = 0
 
-    @property
-    def rest_rule(self) -> str:
-        """A sentence that says how the picks without a positive gain were ordered."""
-        return rest_rule(self.positive, len(self.order), self.merit)
+    def __post_init__(self) -> None:
+        if self.parts < 1:
+            raise ConfigError(f"parts is {self.parts}; it must be 1 or more.")
+        if not 0 < self.epsilon < 1:
+            raise ConfigError(f"epsilon is {self.epsilon}; it must lie between 0 and 1.")
 
 
-def greedy(problem: CoverageProblem, budget: int, *, rest: Float64[ndarray, "n"], threads: int = 0) -> Ranking:
+def greedy(
+    function: SetFunction,
+    budget: float | Limits,
+    *,
+    rest: Float64[ndarray, " n"],
+    search: Search | None = None,
+    ties: Int64[ndarray, " n"] | None = None,
+) -> Ranking:
     """Ranks candidates by their marginal gain, each step taking the largest; ties go to the lowest index.
 
-    Once no gain is positive the objective has nothing more to say. What is left follows `rest`, largest first, then the
-    lowest index; the gain recorded is still the true one. A modular objective (no rows) always ranks by its own worth.
+    Where candidates have a cost, the choice by gain per cost and the one by gain alone are both made and the better one
+    is taken. Once no gain is positive a coverage has nothing more to say: what is left follows `rest`, largest first, of
+    equal ones by `ties`; the gain recorded is still the true one.
 
     Args:
-        problem: what to maximise.
-        budget: how many candidates; more than there are means all of them.
+        function: what to maximise.
+        budget: how many candidates, or every limit; more than there are means all of them.
         rest: float64 [n], finite; the order of merit once no gain is positive, usually the mean influence.
-        threads: for the first pass over the kernel; 0 means all cores. The ranking does not depend on it.
-
-    Returns:
-        The ranking of min(budget, n) candidates.
+        search: the optimiser; None for exact greedy.
+        ties: int64 [n], a rank of each candidate among equals of `rest`; None for the lowest index.
 
     Raises:
-        ConfigError: the budget is negative, or `rest` has another length or holds numbers that are not finite.
+        ConfigError: a limit is wrong, `rest` has another length or holds numbers that are not finite, or the optimiser
+            needs a function of another kind.
         ModelError: the kernel holds numbers that are not finite (the message names candidates by position).
 
-    *Cost*: one pass over the kernel, then some 25 to 35 gains of r terms per pick; memory 40 bytes per candidate.
-    *Reference*: Minoux 1978 (lazy greedy); Nemhauser, Wolsey and Fisher 1978 (at least 1 − 1/e of the optimum where f
-    is monotone).
+    *Cost*: lazy: one pass over the kernel, then some 25 to 35 gains of r terms per pick; memory 40 bytes per candidate.
+    *Reference*: Nemhauser, Wolsey and Fisher 1978 (at least 1 − 1/e of the optimum where f is monotone and submodular);
+    Minoux 1978 (lazy greedy); Leskovec et al. 2007 (the better of both for costs: (1 − 1/e) / 2 of the optimum).
     """
-    n, r = problem.values.shape
-    if budget < 0:
-        raise ConfigError(f"the budget is {budget}; it must be 0 or more.")
-    if rest.shape != (n,) or not np.isfinite(rest).all():
-        raise ConfigError(f"rest has shape {rest.shape}; {n} finite numbers are needed, one for each candidate.")
-    cap = np.full(r, np.inf) if problem.cap is None else problem.cap
-    modular = np.zeros(n) if problem.modular is None else problem.modular
-    covered = np.minimum(problem.start, cap)
-    bounds = np.empty(n)
-
-    def first_pass(start: int, stop: int) -> None:
-        _gains(problem.values, cap, covered, modular, bounds, start, stop)
-
-    over_blocks(first_pass, n, threads=threads)
-    if not np.isfinite(bounds).all():
-        bad = np.flatnonzero(~np.isfinite(bounds))
-        raise ModelError(
-            f"{len(bad)} of {n} candidates have values that are not finite, at positions {bad[:5].tolist()}."
+    limits = budget if isinstance(budget, Limits) else Limits(budget)
+    search = search or Search()
+    if rest.shape != (function.size,) or not np.isfinite(rest).all():
+        raise ConfigError(
+            f"rest has shape {rest.shape}; {function.size} finite numbers are needed, one for each candidate."
         )
-
-    order = np.empty(min(budget, n), dtype=np.int64)
-    gains = np.empty(len(order))
-    positive = _lazy(problem.values, cap, covered, modular, bounds, order, gains)
-    if positive < len(order):
-        left = np.setdiff1d(np.arange(n), order[:positive])
-        merit = rest if r else modular
-        order[positive:] = left[np.argsort(-merit[left], kind="stable")][: len(order) - positive]
-        _follow(problem.values, cap, covered, modular, order, gains, positive)
-    return Ranking(order, gains, int(positive), "mean influence" if r else "their own score")
+    found = _ranking(function, limits, search, np.ones(function.size), rest, ties)
+    if limits.cost is not None:
+        by_cost = _ranking(function, limits, search, limits.cost, rest, ties)
+        if function.value(by_cost.order) >= function.value(found.order):
+            found = replace(by_cost, evaluations=found.evaluations + by_cost.evaluations)
+    return found
 
 
-def rest_rule(positive: int, picks: int, merit: str) -> str:
-    """A sentence that says how the picks without a positive gain were ordered."""
-    if not merit:
-        return "Every pick follows the rule."
-    if positive == picks:
-        return "Every pick had a positive gain."
-    return f"Picks {positive + 1} to {picks} had no positive gain and follow {merit}, then the lowest id."
+def _ranking(
+    function: SetFunction,
+    limits: Limits,
+    search: Search,
+    weight: Float64[ndarray, " n"],
+    rest: Float64[ndarray, " n"],
+    ties: Int64[ndarray, " n"] | None,
+) -> Ranking:
+    """The choice by gain per weight, and what follows it."""
+    kept = [] if limits.kept is None else limits.kept.tolist()
+    worth = function.worth if isinstance(function, CoverageProblem) else None
+    scores = worth if isinstance(function, CoverageProblem) and not function.rows else None
+    if scores is not None:
+        merit, chosen, picked = scores / weight, function.begin(search.threads), Picked()
+    elif search.parts > 1:
+        merit, (chosen, picked) = rest, _in_parts(function, limits, search, weight)
+    else:
+        merit, (chosen, picked) = rest, _chosen(function, limits, search, weight)
+    room, positive, before = Room(limits, function.size), len(picked.order), picked.before
+    for j in kept + picked.order:
+        room.take(j)
+    order = np.arange(function.size) if ties is None else ties
+    left = room.fitting()
+    follow = left[np.lexsort((order[left], -merit[left]))]
+    if limits.plain:
+        follow = follow[: int(room.left[0])]
+    else:
+        follow = np.array([j for j in follow.tolist() if room.fits(j) and room.take(j)], dtype=np.int64)
+    if scores is not None:
+        before, added = scores[kept].tolist(), scores[follow]
+        positive = int((added > 0).sum())
+    elif worth is not None and not (worth < 0).any():
+        added = np.zeros(len(follow))  # no gain is positive, and none can be negative
+    else:
+        added = np.array([_add(chosen, j) for j in follow.tolist()])
+    return Ranking(
+        np.concatenate([np.array(kept + picked.order, dtype=np.int64), follow]),
+        np.concatenate([before, picked.added, added]),
+        positive,
+        f"{'mean influence' if scores is None else 'their own score'}, then {'the lowest id' if ties is None else 'a drawn order'}",
+        kept=len(kept),
+        optimizer=search.optimizer,
+        evaluations=picked.evaluations,
+    )
 
 
-@compiled
-def _gain(line, cap, covered, worth):
-    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about."""
-    sums = np.zeros(_LANES)
-    whole = len(line) - len(line) % _LANES
-    for first in range(0, whole, _LANES):
-        v, c, d = line[first : first + _LANES], cap[first : first + _LANES], covered[first : first + _LANES]
-        for lane in range(_LANES):
-            sums[lane] += _term(v[lane], c[lane], d[lane])
-    for i in range(whole, len(line)):
-        sums[i - whole] += _term(line[i], cap[i], covered[i])
-    total = 0.0
-    for lane in range(_LANES):
-        total += sums[lane]
-    return total + worth
+def _chosen(
+    function: SetFunction,
+    limits: Limits,
+    search: Search,
+    weight: Float64[ndarray, " n"],
+    among: Int64[ndarray, " a"] | None = None,
+) -> tuple[Chosen, Picked]:
+    """What an optimiser picks behind the kept candidates, of all or of some."""
+    chosen, room = function.begin(search.threads), Room(limits, function.size)
+    kept = [] if limits.kept is None else limits.kept.tolist()
+    before = [_add(chosen, j) for j in kept]
+    for j in kept:
+        room.take(j)
+    if among is not None:
+        room.open &= np.isin(np.arange(function.size), among)
+    picked = _run(function, search, chosen, room, weight)
+    picked.before = before
+    return chosen, picked
 
 
-@compiled
-def _term(value, cap, covered):
-    capped = cap if value > cap else np.float64(value)
-    more = capped - covered
-    return 0.0 if more < 0.0 else more
+def _run(function: SetFunction, search: Search, chosen: Chosen, room: Room, weight: Float64[ndarray, " n"]) -> Picked:
+    name, stop = search.optimizer, function.exhaustible
+    if name == "auto":
+        name = "lazy" if function.submodular else "naive"
+    if name == "naive":
+        return naive(chosen, room, weight, stop=stop)
+    if not function.submodular or (name == "threshold" and not function.exhaustible):
+        raise ConfigError(f"the optimiser `{name}` is not sound for this objective. Use --optimizer naive or auto.")
+    if name == "stochastic":
+        rng = generator(search.seed, "optimizer")
+        return stochastic(chosen, room, weight, stop=stop, epsilon=search.epsilon, rng=rng)
+    if name == "threshold":
+        return threshold(chosen, room, weight, epsilon=search.epsilon)
+    if isinstance(chosen, Coverage) and isinstance(chosen.problem.lines, DenseLines):
+        return lazy_dense(chosen, chosen.problem.lines.values, room, weight, stop=stop)
+    return lazy(chosen, room, weight, stop=stop)
 
 
-@compiled
-def _cover(line, cap, covered):
-    for i in range(len(line)):
-        covered[i] = max(covered[i], min(np.float64(line[i]), cap[i]))
+def _in_parts(
+    function: SetFunction, limits: Limits, search: Search, weight: Float64[ndarray, " n"]
+) -> tuple[Chosen, Picked]:
+    """The best of what is picked from each random part, and from all their picks together.
+
+    *Reference*: Barbosa et al. 2015, The Power of Randomization: (1 − 1/e) / 2 of the optimum in expectation.
+    """
+    part = generator(search.seed, "parts").integers(search.parts, size=function.size)
+    one = replace(search, parts=1, threads=1)
+
+    def solve(which: int) -> tuple[Chosen, Picked]:
+        return _chosen(function, limits, one, weight, np.flatnonzero(part == which))
+
+    with ThreadPoolExecutor(search.threads or cores()) as executor:
+        found = list(executor.map(solve, range(search.parts)))
+    union = np.array(sorted({j for _, picked in found for j in picked.order}), dtype=np.int64)
+    found.append(_chosen(function, limits, search, weight, union))
+    kept = [] if limits.kept is None else limits.kept.tolist()
+    values = [function.value(np.array(kept + picked.order, dtype=np.int64)) for _, picked in found]
+    best = max(range(len(found)), key=lambda at: (values[at], at))  # of equal ones the union
+    found[best][1].evaluations = sum(picked.evaluations for _, picked in found)
+    return found[best]
 
 
-@compiled
-def _gains(values, cap, covered, modular, bounds, start, stop):
-    for j in range(start, stop):
-        bounds[j] = _gain(values[j], cap, covered, modular[j])
-
-
-@compiled
-def _lazy(values, cap, covered, modular, bounds, order, gains):
-    """Picks while the best gain is positive. `bounds` must be fresh; returns the number of picks."""
-    size = len(bounds)
-    heap = np.arange(size)
-    fresh_at = np.zeros(size, dtype=np.int64)
-    for at in range(size // 2 - 1, -1, -1):
-        _sink(heap, size, at, bounds)
-    for step in range(len(order)):
-        best = heap[0]
-        while fresh_at[best] != step:
-            bounds[best] = _gain(values[best], cap, covered, modular[best])
-            fresh_at[best] = step
-            _sink(heap, size, 0, bounds)
-            best = heap[0]
-        if bounds[best] <= 0.0:
-            return step
-        order[step] = best
-        gains[step] = bounds[best]
-        _cover(values[best], cap, covered)
-        size -= 1
-        heap[0] = heap[size]
-        _sink(heap, size, 0, bounds)
-    return len(order)
-
-
-@compiled
-def _sink(heap, size, at, bounds):
-    """Lets the candidate at one place of the heap sink until no child comes before it."""
-    moving = heap[at]
-    while 2 * at + 1 < size:
-        child = 2 * at + 1
-        if child + 1 < size and _before(heap[child + 1], heap[child], bounds):
-            child += 1
-        if not _before(heap[child], moving, bounds):
-            break
-        heap[at] = heap[child]
-        at = child
-    heap[at] = moving
-
-
-@compiled
-def _before(a, b, bounds):
-    return bounds[a] > bounds[b] or (bounds[a] == bounds[b] and a < b)
-
-
-@compiled
-def _follow(values, cap, covered, modular, order, gains, first):
-    """Records the true gains of picks that are already ordered."""
-    for step in range(first, len(order)):
-        j = order[step]
-        gains[step] = _gain(values[j], cap, covered, modular[j])
-        _cover(values[j], cap, covered)
+def _add(chosen: Chosen, candidate: int) -> float:
+    """Chooses a candidate; what it added."""
+    added = float(chosen.gains(np.array([candidate]))[0])
+    chosen.add(candidate)
+    return added

@@ -11,8 +11,7 @@ from numpy import ndarray
 
 from nncift.errors import ConfigError
 from nncift.objective.base import Kernels
-from nncift.objective.greedy import Ranking
-from nncift.objective.modular import mean_influence
+from nncift.objective.ranking import Ranking
 
 
 class Middle:
@@ -30,12 +29,13 @@ class Middle:
     needs_pool: ClassVar[bool] = False
     needs_existing: ClassVar[bool] = False
     pointwise: ClassVar[bool] = True
+    needs_whole: ClassVar[bool] = False
 
     def rank(self, kernels: Kernels, budget: int, *, rows: Sequence[str]) -> tuple[Ranking, tuple[str, ...]]:
         """See `Rule.rank`; a pick's gain is how far it stands from the middle, in ranks, negated."""
         if budget < 0:
             raise ConfigError(f"the budget is {budget}; it must be 0 or more.")
-        scores = mean_influence(kernels)
+        scores = kernels.means
         n = len(scores)
         ranks = _shared_ranks(scores)
         worth = 0.0 - np.abs(ranks - (n - 1) / 2)

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Float64, Int
+from jaxtyping import Float64
 from numpy import ndarray
 
+from nncift.kernel.lines import MASKED
 from nncift.objective.base import Kernels
 from nncift.objective.problem import CoverageProblem
+from nncift.objective.survey import at_once
 
 
 class TopMean:
@@ -32,7 +33,7 @@ class TopMean:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `eta`, `nu` and `floor` play no part."""
-        return _sorted_by(mean_influence(kernels))
+        return CoverageProblem.of_scores(kernels.means)
 
 
 class TopMax:
@@ -55,57 +56,26 @@ class TopMax:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `eta`, `nu` and `floor` play no part."""
-        return _sorted_by(_max_over_tasks(kernels))
+        return CoverageProblem.of_scores(_max_over_tasks(kernels))
 
 
-def mean_influence(kernels: Kernels) -> Float64[ndarray, "n"]:
-    """The mean influence of every candidate on the target rows, masked pairs left out: the usual `rest` of `greedy`."""
-    return _lowest_for_none(_unmasked(kernels.target, kernels.masked, _mean))
-
-
-def _max_over_tasks(kernels: Kernels) -> Float64[ndarray, "n"]:
+def _max_over_tasks(kernels: Kernels) -> Float64[ndarray, " n"]:
+    """The best mean over a task of each candidate; one without an unmasked pair gets the lowest of the others."""
     if kernels.groups is None:
-        scores = _unmasked(
-            kernels.target, kernels.masked, lambda values, axis: values.max(axis=axis).astype(np.float64)
-        )
-        return _lowest_for_none(scores)
-    best = np.full(len(kernels.target), -np.inf)
-    place = np.empty(len(kernels.groups), dtype=np.int64)
-    for task in np.unique(kernels.groups):
-        rows = np.flatnonzero(kernels.groups == task)
-        place[rows] = np.arange(len(rows))
-        masked = kernels.masked[kernels.groups[kernels.masked[:, 0]] == task]
-        inside = np.stack([place[masked[:, 0]], masked[:, 1]], axis=1)
-        np.maximum(best, _unmasked(kernels.target[:, rows], inside, _mean), out=best)
-    return _lowest_for_none(best)
-
-
-def _mean(values: ndarray, axis: int) -> ndarray:
-    return values.mean(axis=axis, dtype=np.float64)
-
-
-def _unmasked(
-    values: Float32[ndarray, "n r"], masked: Int[ndarray, "p 2"], summary: Callable[[ndarray, int], ndarray]
-) -> Float64[ndarray, "n"]:
-    """A summary of each candidate's unmasked entries; minus infinity where a candidate has none."""
-    scores = summary(values, 1)
-    if not len(masked):
-        return scores
-    rows, candidates = masked[:, 0], masked[:, 1]
-    by_candidate = np.argsort(candidates, kind="stable")
-    which, first = np.unique(candidates[by_candidate], return_index=True)
-    for j, group in zip(which.tolist(), np.split(by_candidate, first[1:]), strict=True):
-        kept = np.delete(values[j], rows[group])
-        scores[j] = summary(kept, 0) if len(kept) else -np.inf
-    return scores
-
-
-def _lowest_for_none(scores: Float64[ndarray, "n"]) -> Float64[ndarray, "n"]:
-    """Candidates without an unmasked entry get the lowest score of the others, 0 where there are none."""
+        scores = kernels.of_target.best.astype(np.float64)
+    else:
+        order = np.argsort(kernels.groups, kind="stable")
+        starts = np.flatnonzero(np.diff(kernels.groups[order], prepend=-1))
+        n, step = kernels.target.shape[0], at_once(len(order))
+        scores = np.empty(n)
+        for first in range(0, n, step):
+            which = np.arange(first, min(first + step, n))
+            lines = kernels.target.take(which)[:, order]
+            counted = lines != MASKED
+            sums = np.add.reduceat(np.where(counted, lines, 0.0).astype(np.float64), starts, axis=1)
+            counts = np.add.reduceat(counted, starts, axis=1, dtype=np.int64)
+            with np.errstate(divide="ignore", invalid="ignore"):
+                scores[which] = np.where(counts > 0, sums / counts, -np.inf).max(axis=1)
     some = np.isfinite(scores)
     scores[~some] = scores[some].min() if some.any() else 0.0
     return scores
-
-
-def _sorted_by(scores: Float64[ndarray, "n"]) -> CoverageProblem:
-    return CoverageProblem(np.empty((len(scores), 0), dtype=np.float32), np.empty(0), modular=scores)

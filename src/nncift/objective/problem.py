@@ -1,29 +1,31 @@
-"""The one set function that the greedy optimiser knows: capped coverage of rows plus a worth of each candidate."""
+"""The set function of the facility location family: capped coverage of rows plus a worth of each candidate."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
-from nncift.errors import ConfigError, ModelError
-
-_NAMED = 5  # offenders that an error message names
+from nncift.errors import ConfigError
+from nncift.kernel.compiled import compiled, cores
+from nncift.kernel.lines import DenseLines, Lines
+from nncift.objective.survey import LANES, at_once
 
 
 @dataclass(frozen=True, slots=True)
 class CoverageProblem:
     """f(A) = Σ_i [min(max(start_i, max_{j∈A} values[j, i]), cap_i) − min(start_i, cap_i)] + Σ_{j∈A} modular_j.
 
-    Facility location, its conditional gain and both mutual informations are this function with other `start`, `cap` and
+    Facility location, its conditional gain and its mutual informations are this function with other `start`, `cap` and
     `modular`, so one compiled gain serves them all, and no kernel is ever copied to be shifted. f is submodular, and it
     is monotone where `modular` is nowhere negative. A purely modular objective has no rows (r = 0).
 
     Attributes:
-        values: float32 [n, r], C-contiguous, finite; the worth of candidate j for row i.
+        lines: [n, r], what each candidate is worth for each row: finite, or `MASKED` for nothing.
         start: float64 [r], coverage of each row before anything is chosen.
         cap: float64 [r], coverage beyond it is worth nothing; None for no cap.
         modular: float64 [n], added when candidate j is chosen; None for nothing.
@@ -32,55 +34,155 @@ class CoverageProblem:
         ConfigError: a dtype or a length does not fit.
     """
 
-    values: Float32[ndarray, "n r"]
-    start: Float64[ndarray, "r"]
-    cap: Float64[ndarray, "r"] | None = None
-    modular: Float64[ndarray, "n"] | None = None
+    submodular: ClassVar[bool] = True
+    exhaustible: ClassVar[bool] = True
+
+    lines: Lines
+    start: Float64[ndarray, " r"]
+    cap: Float64[ndarray, " r"] | None = None
+    modular: Float64[ndarray, " n"] | None = None
 
     def __post_init__(self) -> None:
-        if self.values.dtype != np.float32 or self.values.ndim != 2 or not self.values.flags.c_contiguous:
-            raise ConfigError(
-                f"values is {self.values.dtype} {self.values.shape}; it must be C-contiguous float32 [n, r]."
-            )
-        n, r = self.values.shape
+        n, r = self.lines.shape
         for name, array, length in (("start", self.start, r), ("cap", self.cap, r), ("modular", self.modular, n)):
             if array is not None and (array.dtype != np.float64 or array.shape != (length,)):
                 raise ConfigError(f"{name} is {array.dtype} {array.shape}; float64 of shape ({length},) is needed.")
 
-    def value(self, chosen: Int[ndarray, "k"]) -> float:
+    @classmethod
+    def of_scores(cls, scores: Float64[ndarray, " n"]) -> CoverageProblem:
+        """The objective in which every candidate has a worth of its own, and nothing else counts."""
+        return cls(DenseLines(np.empty((len(scores), 0), dtype=np.float32)), np.empty(0), modular=scores)
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are."""
+        return self.lines.shape[0]
+
+    @property
+    def rows(self) -> int:
+        """How many rows are covered."""
+        return self.lines.shape[1]
+
+    @property
+    def limit(self) -> Float64[ndarray, " r"]:
+        """The cap of every row, infinity where there is none."""
+        return np.full(self.rows, np.inf) if self.cap is None else self.cap
+
+    @property
+    def worth(self) -> Float64[ndarray, " n"]:
+        """What every candidate is worth by itself."""
+        return np.zeros(self.size) if self.modular is None else self.modular
+
+    def value(self, chosen: Int[ndarray, " k"]) -> float:
         """f of a set of candidates, from the definition: to compare any subset, say a random one, with greedy."""
-        covered = self.start.copy()
-        for j in chosen:
-            np.maximum(covered, self.values[j], out=covered)
-        cap = np.inf if self.cap is None else self.cap
-        gained = np.minimum(covered, cap) - np.minimum(self.start, cap)
+        gained = np.minimum(self.covered(chosen), self.limit) - np.minimum(self.start, self.limit)
         return float(gained.sum()) + (0.0 if self.modular is None else float(self.modular[chosen].sum()))
 
+    def covered(self, chosen: Int[ndarray, " k"]) -> Float64[ndarray, " r"]:
+        """How well each row is covered by a set of candidates, beyond its cap too."""
+        covered, step = self.start.copy(), at_once(self.rows)
+        for first in range(0, len(chosen), step):
+            lines = self.lines.take(np.asarray(chosen[first : first + step], dtype=np.int64))
+            np.maximum(covered, lines.max(axis=0, initial=-np.inf), out=covered)
+        return covered
 
-def check_finite(
-    values: Float32[ndarray, "n r"], candidates: Sequence[str], rows: Sequence[str], *, what: str = "the kernel"
-) -> None:
-    """The border that a kernel crosses once, before any objective sees it.
+    def begin(self, threads: int = 0) -> Coverage:
+        """Nothing is chosen yet."""
+        return Coverage(self, threads=threads)
 
-    Args:
-        values: candidate-major, values[j, i].
-        candidates: the n ids of its candidates.
-        rows: the r ids of its rows.
-        what: its name in the message.
 
-    Raises:
-        ModelError: an entry is NaN or infinite; the message names the first few by candidate and row.
+class Coverage:
+    """What is covered so far, and what every candidate would add.
+
+    A gain is a sum of terms max(0, min(v, cap) − covered) in a fixed order, so its bits depend neither on the block that
+    is asked for nor on threads. `covered` only grows, rounded subtraction and addition are monotone: an old gain is an
+    upper bound of the new one exactly, rounding and all.
     """
-    if not values.size or (np.isfinite(values.min()) and np.isfinite(values.max())):  # both keep NaN and need no copy
-        return
-    bad: list[str] = []
-    count = 0
-    for j, line in enumerate(values):
-        wrong = np.flatnonzero(~np.isfinite(line))
-        count += len(wrong)
-        bad += [f"candidate {candidates[j]!r} on row {rows[i]!r} is {line[i]}" for i in wrong[: _NAMED - len(bad)]]
-    more = f", and {count - len(bad)} more" if count > len(bad) else ""
-    raise ModelError(
-        f"{what} has {count} of {values.size} entries that are not finite: {'; '.join(bad)}{more}. "
-        "Check the labels and embeddings of these rows."
-    )
+
+    def __init__(self, problem: CoverageProblem, *, threads: int) -> None:
+        self.problem = problem
+        self.cap, self.worth = problem.limit, problem.worth
+        self.covered = np.minimum(problem.start, self.cap)
+        self.threads = threads or cores()
+        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are."""
+        return self.problem.size
+
+    @property
+    def batch(self) -> int:
+        """How many gains are best asked for at once: where lines are computed, enough for every thread."""
+        return 16 * self.threads if not isinstance(self.problem.lines, DenseLines) else 4 * self.threads
+
+    def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
+        """What each of some candidates would add now."""
+        found = np.empty(len(which))
+        part = -(-len(which) // (4 * self.threads)) // 4 * 4 + 4  # whole groups of four candidates share a walk
+        starts = range(0, len(which), part)
+        if self._pool is None or len(starts) <= 1:
+            self._fill(which, found, 0, len(which))
+        else:
+            list(self._pool.map(lambda start: self._fill(which, found, start, min(start + part, len(which))), starts))
+        return found
+
+    def add(self, candidate: int) -> None:
+        """Chooses a candidate."""
+        _cover(self._line(candidate), self.cap, self.covered)
+
+    def _fill(self, which: Int[ndarray, " b"], found: Float64[ndarray, " b"], start: int, stop: int) -> None:
+        lines = self.problem.lines
+        if isinstance(lines, DenseLines):
+            _gains_at(lines.values, which, self.cap, self.covered, self.worth, found, start, stop)
+            return
+        step = at_once(self.problem.rows)
+        for first in range(start, stop, step):
+            some = which[first : min(first + step, stop)]
+            _gains_of(lines.take(some), some, self.cap, self.covered, self.worth, found, first)
+
+    def _line(self, candidate: int) -> Float32[ndarray, " r"]:
+        lines = self.problem.lines
+        return lines.values[candidate] if isinstance(lines, DenseLines) else lines.take(np.array([candidate]))[0]
+
+
+@compiled
+def gain(line, cap, covered, worth):
+    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about."""
+    sums = np.zeros(LANES)
+    whole = len(line) - len(line) % LANES
+    for first in range(0, whole, LANES):
+        v, c, d = line[first : first + LANES], cap[first : first + LANES], covered[first : first + LANES]
+        for lane in range(LANES):
+            sums[lane] += _term(v[lane], c[lane], d[lane])
+    for i in range(whole, len(line)):
+        sums[i - whole] += _term(line[i], cap[i], covered[i])
+    total = 0.0
+    for lane in range(LANES):
+        total += sums[lane]
+    return total + worth
+
+
+@compiled
+def _term(value, cap, covered):
+    capped = cap if value > cap else np.float64(value)
+    more = capped - covered
+    return 0.0 if more < 0.0 else more
+
+
+@compiled
+def _gains_at(values, which, cap, covered, worth, found, start, stop):
+    for b in range(start, stop):
+        found[b] = gain(values[which[b]], cap, covered, worth[which[b]])
+
+
+@compiled
+def _gains_of(lines, which, cap, covered, worth, found, first):
+    for b in range(len(which)):
+        found[first + b] = gain(lines[b], cap, covered, worth[which[b]])
+
+
+@compiled
+def _cover(line, cap, covered):
+    for i in range(len(line)):
+        covered[i] = max(covered[i], min(np.float64(line[i]), cap[i]))

@@ -11,8 +11,7 @@ from numpy import ndarray
 
 from nncift.errors import ConfigError
 from nncift.objective.base import Kernels
-from nncift.objective.greedy import Ranking
-from nncift.objective.modular import mean_influence
+from nncift.objective.ranking import Ranking
 
 _FIRST = 64  # candidates that a queue sorts at a time, doubled each time they run out: none sorts what it never reaches
 _MOST = 4096
@@ -37,34 +36,38 @@ class RoundRobin:
     needs_pool: ClassVar[bool] = False
     needs_existing: ClassVar[bool] = False
     pointwise: ClassVar[bool] = False
+    needs_whole: ClassVar[bool] = True
 
     def rank(self, kernels: Kernels, budget: int, *, rows: Sequence[str]) -> tuple[Ranking, tuple[str, ...]]:
         """See `Rule.rank`."""
-        n = len(kernels.target)
+        target = kernels.dense_target()
+        n = len(target)
         if budget < 0:
             raise ConfigError(f"the budget is {budget}; it must be 0 or more.")
-        picks, takers = _take_turns(kernels, min(budget, n))
-        gains = kernels.target[picks, takers].astype(np.float64)
+        picks, takers = _take_turns(target, kernels, min(budget, n))
+        gains = target[picks, takers].astype(np.float64)
         whose = "" if kernels.groups is None else "the task of "
         reasons = [f"the best left for {whose}{rows[i]!r} ({gain:.4g})" for i, gain in zip(takers, gains, strict=True)]
         rest = min(budget, n) - len(picks)
         left = np.setdiff1d(np.arange(n), picks)
-        left = left[np.argsort(-mean_influence(kernels)[left], kind="stable")][:rest]
+        left = left[np.argsort(-kernels.means[left], kind="stable")][:rest]
         reasons += ["no row may take it: it has the text of all of them"] * rest
         order = np.concatenate([picks, left]).astype(np.int64)
-        merit = "mean influence" if rest else ""
+        merit = "mean influence, then the lowest id" if rest else ""
         return Ranking(order, np.concatenate([gains, np.zeros(rest)]), len(picks), merit), tuple(reasons)
 
 
-def _take_turns(kernels: Kernels, budget: int) -> tuple[Int64[ndarray, "k"], Int64[ndarray, "k"]]:
+def _take_turns(
+    target: Float32[ndarray, "n m"], kernels: Kernels, budget: int
+) -> tuple[Int64[ndarray, "k"], Int64[ndarray, "k"]]:
     """The candidates in the order in which they are taken, and the row that each was taken for."""
-    n, m = kernels.target.shape
+    n, m = target.shape
     taken = np.zeros(n, dtype=np.bool_)
     groups = np.arange(m) if kernels.groups is None else kernels.groups
     masked = _Masked(kernels.masked)
     by_task = np.argsort(groups, kind="stable")
     members = np.split(by_task, np.flatnonzero(np.diff(groups[by_task])) + 1)
-    queues = [_queue(kernels.target, rows, masked) for rows in members]
+    queues = [_queue(target, rows, masked) for rows in members]
     picks: list[int] = []
     takers: list[int] = []
     waiting = list(range(len(members)))
@@ -77,7 +80,7 @@ def _take_turns(kernels: Kernels, budget: int) -> tuple[Int64[ndarray, "k"], Int
             if best is not None:
                 taken[best] = True
                 picks.append(best)
-                takers.append(_most_helped(kernels.target[best], members[task], masked.rows(best)))
+                takers.append(_most_helped(target[best], members[task], masked.rows(best)))
                 stay.append(task)
         waiting = stay
     return np.array(picks, dtype=np.int64), np.array(takers, dtype=np.int64)

@@ -1,180 +1,150 @@
-"""Fills the kernels of a run, from exact labels or from the estimator, laid out as the objectives take them."""
+"""The kernels of a run, from exact labels, from a free influence or from the estimator, as objectives take them."""
 
 from __future__ import annotations
 
-import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Int
 from numpy import ndarray
 
 from nncift.data.labels import Labels
-from nncift.errors import ConfigError
 from nncift.estimator.base import Fitted
-from nncift.influence.base import BlockSession, Session
+from nncift.estimator.features import Features
+from nncift.influence.base import BlockSession, FactoredSession, Session
+from nncift.kernel.base import Kernel
+from nncift.kernel.corrected import CorrectedKernel
+from nncift.kernel.lines import MASKED, ClosedLines, DenseLines, Lines
+from nncift.kernel.lowrank import LowRankKernel
 from nncift.objective.base import Kernels
+from nncift.pipeline.blocks import Backend, Block, blocks
 from nncift.pipeline.features import Readable
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.progress import Reporter
 
-_SHARE_OF_MEMORY = 0.6
-
 
 @dataclass(frozen=True, slots=True)
-class Filled:
-    """The whole kernel in the three blocks that objectives know, candidate-major, float32.
+class Filling:
+    """How the kernels of a run are laid out.
 
     Attributes:
-        target: [n, m].
-        pool: [n, n] or None.
-        existing: [e, m] or None.
-        flops: estimated floating-point operations of predicting them; 0 where nothing was predicted.
+        axes: of the run.
+        backend: stored or not.
+        barred: positions of candidates that cannot be scored; they count for nothing.
+        threads: at most so many at once; 0 for all cores.
     """
 
-    target: Float32[ndarray, "n m"]
-    pool: Float32[ndarray, "n n"] | None
-    existing: Float32[ndarray, "e m"] | None
-    flops: int = 0
+    axes: Axes
+    backend: Backend
+    barred: Int[ndarray, " b"]
+    threads: int
 
+    def from_estimator(self, estimator: Fitted, seen: Readable, labels: Labels | None) -> tuple[Kernels, int]:
+        """Predicts every pair; where `labels` are given they replace the predictions of their pairs. Also the estimated
+        floating-point operations of one walk over all."""
+        found: dict[str, Lines] = {}
+        flops = 0
+        for block in blocks(self.axes):
+            everyone = seen.rows
+            rows = None if everyone is None else _part(everyone, block.rows)
+            kernel = estimator.kernel(rows, _part(seen.columns, block.columns))
+            flops += kernel.flops
+            known = _nothing(block) if labels is None else block.labels(labels)
+            found[block.name] = self._lines(kernel, block, known)
+        return self._kernels(found), flops
 
-def kernel_bytes(axes: Axes) -> int:
-    """Memory of all kernels of a run."""
-    rows, columns = kernel_shape(axes)
-    return 4 * (rows * axes.n + axes.m * (columns - axes.n))
+    def from_labels(self, labels: Labels) -> Kernels:
+        """Exact kernels; every pair has a label but the masked ones and those of barred candidates."""
+        found: dict[str, Lines] = {}
+        for block in blocks(self.axes):
+            rows, columns = block.shape
+            values, here = np.full((columns, rows), MASKED), block.labels(labels)
+            values[here.j, here.i] = here.y
+            found[block.name] = DenseLines(values)
+        return self._kernels(found)
 
+    def from_session(self, session: Session, reporter: Reporter) -> Kernels:
+        """Exact kernels of a free influence, some candidates at a time, without a list of all pairs."""
+        factors = session.factors if isinstance(session, FactoredSession) else None
+        if self.backend == "tiled":
+            assert factors is not None  # `choose_backend` was told
+            found = {b.name: self._lines(_product(factors, b), b, _nothing(b)) for b in blocks(self.axes)}
+            return self._kernels(found)
+        parts = {block.name: np.empty(block.shape[::-1], dtype=np.float32) for block in blocks(self.axes)}
+        rows, columns = kernel_shape(self.axes)
+        every = np.arange(rows, dtype=np.int32)
+        prepared = session.prepare(every, on_progress=lambda count: None)
+        step = max(1, (1 << 22) // rows)
+        reporter.begin("fill", columns, "rows")
+        for start in range(0, columns, step):
+            j = np.arange(start, min(start + step, columns), dtype=np.int32)
+            if isinstance(session, BlockSession):
+                values = session.block(slice(start, start + len(j)))
+            else:
+                y = session.label(np.tile(every, len(j)), np.repeat(j, rows), prepared, on_progress=lambda count: None)
+                values = y.reshape(len(j), rows)
+            for block in blocks(self.axes):
+                here = (j >= block.columns.start) & (j < block.columns.stop)
+                parts[block.name][j[here] - block.columns.start] = values[here, block.rows]
+            reporter.advance(len(j))
+        reporter.end(f"{rows * columns:,} exact influences")
+        return self._kernels({block.name: self._stored(parts[block.name], block) for block in blocks(self.axes)})
 
-def refuse_if_too_large(axes: Axes) -> None:
-    """Refuses before anything is spent where the kernels cannot fit.
+    def _lines(self, kernel: Kernel, block: Block, labels: Labels) -> Lines:
+        """A kernel with what is known of it, stored or not."""
+        corrected = CorrectedKernel(kernel, labels.i, labels.j, labels.y, block.inside(self.axes.masked))
+        if self.backend == "dense":
+            return self._stored(corrected.fill(self.threads), block)
+        return corrected.lines()
 
-    Raises:
-        ConfigError: with the arithmetic and what to lower.
-    """
-    have = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    need = kernel_bytes(axes)
-    if need > _SHARE_OF_MEMORY * have:
-        rows, columns = kernel_shape(axes)
-        beside = 4 * (rows - axes.m) * axes.n
-        fits = int((_SHARE_OF_MEMORY * have - beside) / (4 * columns))
-        mend = (
-            f"Lower --max-targets to at most {fits:,}."
-            if fits > 0
-            else "Use --objective flvmi, which needs no pool × pool kernel."
+    def _stored(self, values: Float32[ndarray, "c r"], block: Block) -> DenseLines:
+        masked = block.inside(self.axes.masked)
+        values[masked[:, 1], masked[:, 0]] = MASKED
+        return DenseLines(values)
+
+    def _kernels(self, found: dict[str, Lines]) -> Kernels:
+        axes = self.axes
+        of_pool = [block.inside(axes.masked) for block in blocks(axes) if block.name == "pool"]
+        twins = axes.masked[(axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] >= axes.n)]
+        kernels = Kernels(
+            self._closed(found["target"], 0),
+            self._closed(found["pool"], 0) if "pool" in found else None,
+            self._closed(found["existing"], axes.n) if "existing" in found else None,
+            masked=blocks(axes)[0].inside(axes.masked),
+            known=np.unique(twins[:, 0]),
+            groups=axes.tasks,
+            threads=self.threads,
         )
-        raise ConfigError(
-            f"the kernels of {rows:,} rows × {columns:,} candidates take {need / 1e9:.1f} GB, more than "
-            f"{_SHARE_OF_MEMORY:.0%} of this machine's {have / 1e9:.1f} GB. {mend}"
-        )
+        return replace(kernels, masked_pool=of_pool[0]) if of_pool else kernels
+
+    def _closed(self, lines: Lines, first: int) -> Lines:
+        """The lines of candidates that stand from `first` on, those that are barred closed."""
+        closed = np.zeros(lines.shape[0], dtype=np.bool_)
+        here = self.barred[(self.barred >= first) & (self.barred < first + len(closed))] - first
+        if not len(here):
+            return lines
+        if isinstance(lines, DenseLines):
+            lines.values[here] = MASKED
+            return lines
+        closed[here] = True
+        return ClosedLines(lines, closed)
 
 
-def from_estimator(estimator: Fitted, axes: Axes, seen: Readable, labels: Labels | None, *, threads: int) -> Filled:
-    """Predicts every pair; where `labels` are given they replace the predictions of their pairs."""
-    everyone, whole = seen.rows, len(seen.columns)
-    pool, existing = (seen.columns.take(np.arange(*span)) for span in ((0, axes.n), (axes.n, whole)))
-    target = None if everyone is None else everyone.take(np.arange(axes.m))
-    kernels = {"target": estimator.kernel(target, pool)}
-    if everyone is not None and len(everyone) > axes.m:
-        kernels["pool"] = estimator.kernel(everyone.take(np.arange(axes.m, len(everyone))), pool)
-    if len(existing):
-        kernels["existing"] = estimator.kernel(target, existing)
-    blocks = {name: kernel.fill(threads) for name, kernel in kernels.items()}
-    flops = sum(kernel.flops for kernel in kernels.values())
-    filled = Filled(blocks["target"], blocks.get("pool"), blocks.get("existing"), flops)
-    if labels is not None:
-        _put(filled, axes, labels)
-    return filled
+def _part(features: Features, which: slice) -> Features:
+    """The features of some rows; all of them as they are."""
+    if which == slice(0, len(features)):
+        return features
+    return features.take(np.arange(which.start, which.stop))
 
 
-def from_labels(axes: Axes, labels: Labels) -> Filled:
-    """Exact kernels; every pair but the masked ones has a label."""
-    filled = _empty(axes)
-    _put(filled, axes, labels)
-    return filled
+def _nothing(block: Block) -> Labels:
+    """No label."""
+    none = np.empty(0, dtype=np.int32)
+    return Labels(none, none, np.empty(0, dtype=np.float32), block.shape)
 
 
-def from_session(axes: Axes, session: Session, reporter: Reporter) -> Filled:
-    """Exact kernels of a free influence, some candidates at a time, without a list of all pairs."""
-    filled = _empty(axes)
-    rows, columns = kernel_shape(axes)
-    every = np.arange(rows, dtype=np.int32)
-    prepared = session.prepare(every, on_progress=lambda count: None)
-    step = max(1, (1 << 22) // rows)
-    reporter.begin("fill", columns, "rows")
-    for start in range(0, columns, step):
-        j = np.arange(start, min(start + step, columns), dtype=np.int32)
-        if isinstance(session, BlockSession):
-            values = session.block(slice(start, start + len(j)))
-        else:
-            y = session.label(np.tile(every, len(j)), np.repeat(j, rows), prepared, on_progress=lambda count: None)
-            values = y.reshape(len(j), rows)
-        _put_rows(filled, axes, j, values)
-        reporter.advance(len(j))
-    reporter.end(f"{rows * columns:,} exact influences")
-    return filled
-
-
-def bar(filled: Filled, barred: Int[ndarray, " b"]) -> None:
-    """Writes over the entries of candidates that cannot be scored what is worth nothing: the lowest of each row."""
-    n = len(filled.target)
-    own, known = barred[barred < n], barred[barred >= n] - n
-    for kernel in (filled.target, filled.pool):
-        if kernel is not None and len(own):
-            kernel[own] = np.inf
-            kernel[own] = kernel.min(axis=0)
-    if filled.existing is not None and len(known):
-        filled.existing[known] = filled.target.min(axis=0)
-
-
-def kernels(filled: Filled, axes: Axes) -> Kernels:
-    """As an objective takes them: pairs of the same text are masked, and an existing row with the text of a represented row
-    covers it as well as anything can."""
-    masked = axes.masked
-    i, j = masked[:, 0], masked[:, 1]
-    among_targets = i < axes.m
-    if filled.existing is not None:
-        twins = masked[among_targets & (j < axes.n)]
-        known = masked[among_targets & (j >= axes.n)] - np.array([0, axes.n])
-        lowest = min(filled.target.min(), filled.existing.min())
-        filled.target[twins[:, 1], twins[:, 0]] = lowest  # what stands in masked pairs must not decide
-        filled.existing[known[:, 1], known[:, 0]] = lowest
-        filled.existing[known[:, 1], known[:, 0]] = max(filled.target.max(), filled.existing.max())
-    in_pool = j < axes.n
-    return Kernels(
-        filled.target,
-        filled.pool,
-        filled.existing,
-        masked[among_targets & in_pool],
-        masked[~among_targets & in_pool] - np.array([axes.m, 0]),
-        axes.tasks,
-    )
-
-
-def _empty(axes: Axes) -> Filled:
-    rows, columns = kernel_shape(axes)
-    return Filled(
-        np.zeros((axes.n, axes.m), dtype=np.float32),
-        np.zeros((axes.n, rows - axes.m), dtype=np.float32) if rows > axes.m else None,
-        np.zeros((columns - axes.n, axes.m), dtype=np.float32) if columns > axes.n else None,
-    )
-
-
-def _put(filled: Filled, axes: Axes, labels: Labels) -> None:
-    """Writes labels into the block each belongs to."""
-    i, j, y = labels.i, labels.j, labels.y
-    target, pool = (i < axes.m) & (j < axes.n), (i >= axes.m) & (j < axes.n)
-    filled.target[j[target], i[target]] = y[target]
-    if filled.pool is not None:
-        filled.pool[j[pool], i[pool] - axes.m] = y[pool]
-    if filled.existing is not None:
-        known = (i < axes.m) & (j >= axes.n)
-        filled.existing[j[known] - axes.n, i[known]] = y[known]
-
-
-def _put_rows(filled: Filled, axes: Axes, j: ndarray, values: Float32[ndarray, "c m"]) -> None:
-    """Writes whole candidates into the blocks."""
-    inside = j < axes.n
-    filled.target[j[inside]] = values[inside, : axes.m]
-    if filled.pool is not None:
-        filled.pool[j[inside]] = values[inside, axes.m :]
-    if filled.existing is not None:
-        filled.existing[j[~inside] - axes.n] = values[~inside, : axes.m]
+def _product(factors: tuple[ndarray, ndarray], block: Block) -> LowRankKernel:
+    """The kernel of an influence that is an inner product."""
+    rows, columns = factors
+    target, pool = rows[block.rows], columns[block.columns]
+    return LowRankKernel(0.0, np.zeros(len(target)), np.zeros(len(pool)), target, pool)

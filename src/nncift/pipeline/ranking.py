@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 
 import numpy as np
@@ -14,14 +14,18 @@ from nncift.config import SelectConfig
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.base import Fitted
+from nncift.kernel.lines import MASKED, Averaged, SomeLines
 from nncift.ledger import Ledger
 from nncift.objective.base import Kernels, Objective, Rule
-from nncift.objective.greedy import Ranking, greedy
-from nncift.objective.modular import mean_influence
-from nncift.objective.problem import CoverageProblem, check_finite
+from nncift.objective.functions import SetFunction
+from nncift.objective.greedy import Search, greedy
+from nncift.objective.limits import Limits
+from nncift.objective.problem import CoverageProblem
+from nncift.objective.ranking import Ranking
 from nncift.objective.reasons import explain
-from nncift.pipeline import filling
+from nncift.objective.survey import check_finite
 from nncift.pipeline.features import Readable
+from nncift.pipeline.filling import Filling
 from nncift.pipeline.models import Embeddings, Models
 from nncift.selection import Influences, Picks
 
@@ -82,83 +86,81 @@ def make_ranker(
         barred: positions of columns that cannot be scored: pool rows among them are never picked.
     """
     axes, influence = models.setup.axes, models.setup.influence
-    everywhere, barred = barred, barred[barred < axes.n]
-    if len(barred) == axes.n:
+    own = barred[barred < axes.n]
+    if len(own) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
+    layout = Filling(axes, models.setup.backend, barred, config.threads)
 
     @cache
-    def filled() -> filling.Filled:
-        every = fill()
-        filling.bar(every, everywhere)
-        return every
+    def filled() -> tuple[Kernels, int]:
+        kernels, flops = fill()
+        helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
+        candidates = [row.id for row in axes.columns[: axes.n]]
+        if not isinstance(kernels.target, Averaged) or not means_suffice:
+            check_finite(kernels.target, kernels.of_target, candidates, helped, masked=kernels.masked, closed=own)
+        return kernels, flops
 
-    def fill() -> filling.Filled:
+    means_suffice = objective.name == "top-mean"
+
+    def fill() -> tuple[Kernels, int]:
         if estimator is not None:
-            known = labels if config.known == "keep" else None
-            return filling.from_estimator(estimator, axes, features(), known, threads=config.threads)
+            return layout.from_estimator(estimator, features(), labels if config.known == "keep" else None)
         if labels is not None:
-            return filling.from_labels(axes, labels)
+            return layout.from_labels(labels), 0
         seen = embeddings() if influence.traits.needs_embeddings else None
-        return filling.from_session(axes, influence.start(models.context(seen, Ledger())), models.reporter)
+        session = influence.start(models.context(seen, Ledger()))
+        return layout.from_session(session, models.reporter), 0
 
     def rank(budget: int) -> Ranked:
-        kernels = filling.kernels(filled(), axes)
+        kernels, flops = filled()
         helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
-        check_finite(kernels.target, [row.id for row in axes.columns[: axes.n]], helped)
         left_out = axes.sampled_from - axes.m
-        flops = filled().flops
         if isinstance(objective, Rule):
-            open_ = np.setdiff1d(np.arange(axes.n), barred)
+            open_ = np.setdiff1d(np.arange(axes.n), own)
             ranking, reasons = objective.rank(_only(open_, kernels), budget, rows=helped)
-            picks = Picks(open_[ranking.order], ranking.gains, reasons, ranking.positive, ranking.merit)
-            return Ranked(picks, left_out > 0, None, False, flops)
-        merit = mean_influence(kernels)
-        problem = objective.problem(kernels, eta=config.eta, nu=config.nu)
-        ranking = without(barred, greedy(problem, budget + len(barred), rest=merit, threads=config.threads), budget)
+            ranking = replace(ranking, order=open_[ranking.order])
+            return Ranked(_picks(ranking, reasons), left_out > 0, None, False, flops)
+        function = objective.problem(kernels, eta=config.eta, nu=config.nu)
+        limits = Limits(budget, closed=own)
+        search = Search(threads=config.threads, seed=config.seed)
+        ranking = greedy(function, limits, rest=kernels.means, search=search)
         represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
-        score = merit if problem.modular is None else problem.modular
-        reasons = explain(problem, ranking, [row.id for row in represented], score)
-        picks = Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit)
-        error = _sampling_error(problem, ranking.order, left_out) if left_out else None
-        return Ranked(picks, left_out > 0, error, problem.values.shape[1] > 0, flops)
+        scores = function.worth if isinstance(function, CoverageProblem) and not function.rows else None
+        merit = kernels.means if scores is None else scores
+        reasons = explain(function, ranking, [row.id for row in represented], merit)
+        error = _sampling_error(function, ranking.order, left_out) if left_out else None
+        return Ranked(_picks(ranking, reasons), left_out > 0, error, scores is None, flops)
 
     def influences() -> Influences:
-        kernels = filling.kernels(filled(), axes)
-        values = kernels.target.copy()
-        values[kernels.masked[:, 1], kernels.masked[:, 0]] = np.nan
-        return Influences(values, axes.rows[: axes.m], axes.columns[: axes.n])
+        kernels, _ = filled()
+        values = kernels.dense_target()
+        return Influences(np.where(values == MASKED, np.nan, values), axes.rows[: axes.m], axes.columns[: axes.n])
 
     return Ranker(rank, influences)
 
 
+def _picks(ranking: Ranking, reasons: tuple[str, ...]) -> Picks:
+    return Picks(ranking.order, ranking.gains, reasons, ranking.positive, ranking.merit, ranking.kept)
+
+
 def _only(open_: Int[ndarray, " o"], kernels: Kernels) -> Kernels:
     """The kernels that a rule sees, of the candidates that it may pick."""
-    if len(open_) == len(kernels.target):
+    n = kernels.target.shape[0]
+    if len(open_) == n:
         return kernels
-    place = np.full(len(kernels.target), -1)
+    place = np.full(n, -1)
     place[open_] = np.arange(len(open_))
     kept = kernels.masked[place[kernels.masked[:, 1]] >= 0]
     masked = np.stack([kept[:, 0], place[kept[:, 1]]], axis=1)
-    return Kernels(kernels.target[open_], masked=masked, groups=kernels.groups)
+    return Kernels(SomeLines(kernels.target, open_), masked=masked, groups=kernels.groups, threads=kernels.threads)
 
 
-def without(barred: Int[ndarray, " b"], ranking: Ranking, budget: int) -> Ranking:
-    """The first picks of a ranking that are not barred; a barred candidate covers nothing, so that it changed no other."""
-    kept = ~np.isin(ranking.order, barred)
-    positive = int(kept[: ranking.positive].sum())
-    order, gains = ranking.order[kept][:budget], ranking.gains[kept][:budget]
-    return Ranking(order, gains, min(positive, len(order)), ranking.merit)
-
-
-def _sampling_error(problem: CoverageProblem, order: np.ndarray, left_out: int) -> float | None:
+def _sampling_error(function: SetFunction, order: np.ndarray, left_out: int) -> float | None:
     """Standard error of the mean coverage of a row over that mean, with the finite-population correction; None where the
     objective covers no target rows."""
-    r = problem.values.shape[1]
-    if r < 2 or problem.cap is not None:
+    if not isinstance(function, CoverageProblem) or function.rows < 2 or function.cap is not None:
         return None
-    covered = problem.start.copy()
-    for j in order:
-        np.maximum(covered, problem.values[j], out=covered)
-    gained = covered - problem.start
+    r = function.rows
+    gained = function.covered(order) - function.start
     mean = float(gained.mean())
     return float(gained.std(ddof=1) / mean * np.sqrt(left_out / (r + left_out) / r)) if mean > 0 else None

@@ -103,7 +103,7 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
     for phase in () if picks.phases is None else np.unique(picks.phases):
         name = subset_name(pool).replace("subset", f"subset.phase{phase}", 1)
         _write_subset(folder, name, pool, [positions[k] for k in np.flatnonzero(picks.phases == phase)], done)
-    done.facts |= {"positive": picks.positive, "merit": picks.merit}
+    done.facts |= {"positive": picks.positive, "merit": picks.merit, "kept": picks.kept}
 
 
 def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int], done: Work) -> None:
@@ -122,6 +122,7 @@ def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
         tuple(entry["reason"] for entry in entries),
         record.facts["positive"],
         record.facts["merit"],
+        record.facts["kept"],
         np.array([entry["phase"] for entry in entries]) if "phase" in entries[0] else None,
     )
 

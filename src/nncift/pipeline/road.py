@@ -26,7 +26,6 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
 from nncift.pipeline.features import STATES, Readable, read_states, readable
-from nncift.pipeline.filling import refuse_if_too_large
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
@@ -52,7 +51,7 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
         raise ConfigError("no run folder: add -o RUN.")
     setup = prepare(config)
     assert setup.objective is not None
-    refuse_if_too_large(setup.axes)
+    _ = setup.backend  # refuses before anything is spent
     with closing(RunFolder(Path(config.output))) as folder:
         return _Road(folder, setup, reporter or Silent()).select(config, setup.objective)
 
@@ -279,7 +278,7 @@ class _Road:
             done.note("sampling", f"sampling the target gives its mean coverage a standard error of {error}")
         elif ranked.sampled:
             done.note("sampling", "the target is sampled; what that does to this objective is not measured")
-        if ranked.covers and picks.positive < len(picks.order):
+        if ranked.covers and picks.kept + picks.positive < len(picks.order):
             done.note(
                 "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
             )

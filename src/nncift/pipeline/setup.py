@@ -20,6 +20,7 @@ from nncift.estimator.base import Estimator
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
@@ -91,6 +92,23 @@ class Setup:
         """How the labels lie among the pairs."""
         usual = self.labels.design(kernel_shape(self.axes)[0], priced=self.influence.traits.priced)
         return usual if self.config.design == "auto" or usual in ("all", "pointwise") else self.config.design
+
+    @property
+    def backend(self) -> Backend:
+        """Whether kernels are stored or evaluated line by line.
+
+        Raises:
+            ConfigError: they must be stored and do not fit.
+        """
+        asked = self.config.backend if isinstance(self.config, SelectConfig) else "dense"
+        whole = ""
+        if isinstance(self.objective, Rule) and self.objective.needs_whole:
+            whole = f"`{self.objective.name}` needs the whole kernel at once"
+        elif self.exact and self.labels.kind == "all" and self.pairs is not None:
+            whole = "every pair has a label"
+        elif self.exact and not getattr(self.influence, "inner_product", False):
+            whole = f"`{self.influence.traits.name}` is no inner product that could be kept in factors"
+        return choose_backend(self.axes, asked, whole=whole)
 
     @property
     def reads_states(self) -> bool:

@@ -12,7 +12,6 @@ from nncift.estimator.dense import Figures
 from nncift.objective.base import Kernels
 from nncift.objective.coverage import FacilityLocation
 from nncift.objective.greedy import greedy
-from nncift.objective.modular import mean_influence
 from nncift.objective.problem import CoverageProblem
 from nncift.rehearsal.matrix import Matrix
 from nncift.seeds import generator
@@ -76,15 +75,15 @@ def _greedy(
     values: Float[ndarray, "m n"], masked: Int[ndarray, "p 2"], budget: int
 ) -> tuple[CoverageProblem, Int[ndarray, " k"]]:
     """Facility location of a matrix, and its greedy choice as `select` makes it."""
-    kernels = Kernels(
+    kernels = Kernels.dense(
         np.array(values.T, dtype=np.float32, order="C"), masked=masked
     )  # a copy: masked pairs are written
     problem = FacilityLocation().problem(kernels)
-    return problem, greedy(problem, budget, rest=mean_influence(kernels)).order
+    return problem, greedy(problem, budget, rest=kernels.means).order
 
 
 def _values(problem: CoverageProblem, order: Int[ndarray, " k"], sizes: tuple[int, ...]) -> Float64[ndarray, " v"]:
     """The objective of the first so many candidates of an order."""
-    covered: Float32[ndarray, "k m"] = np.maximum.accumulate(problem.values[order], axis=0)
+    covered: Float32[ndarray, "k m"] = np.maximum.accumulate(problem.lines.take(order), axis=0)
     at = covered[np.array(sizes) - 1].astype(np.float64)
     return (np.maximum(at, problem.start) - problem.start).sum(axis=1)

@@ -73,12 +73,12 @@ def test_threads_and_tiles_do_not_change_a_bit(n: int, m: int, h: int, monkeypat
         assert kernel.fill(threads=2).tobytes() == alone.tobytes()
 
 
-def test_a_block_has_the_bits_of_the_whole() -> None:
+def test_a_line_has_the_bits_of_the_whole() -> None:
     kernel = random_kernel(2, n=60, m=130, h=9)
-    whole = kernel.fill()
-    rows, columns = np.array([59, 3, 3, 17, 0]), np.array([129, 64, 63, 1])
-    assert kernel.block(rows, columns).tobytes() == np.ascontiguousarray(whole[rows][:, columns]).tobytes()
-    assert kernel.block(slice(5, 42), slice(1, 2)).tobytes() == np.ascontiguousarray(whole[5:42, 1:2]).tobytes()
+    whole, lines = kernel.fill(), kernel.lines()
+    assert lines.shape == whole.shape == (60, 130)
+    for which in (np.array([59, 3, 3, 17, 0]), np.arange(5, 42), np.array([], dtype=np.int64)):
+        assert lines.take(which).tobytes() == whole[which].tobytes()
 
 
 def test_nan_stays_nan_and_touches_nothing_else() -> None:

@@ -13,10 +13,10 @@ S = np.array([[1.0, 0.5, 0.2], [0.5, 1.0, 0.4], [0.2, 0.4, 1.0]], np.float32)
 P = np.array([[0.6], [0.9], [0.1]], np.float32)  # one query, or one existing example
 NO_REST = np.zeros(3)
 
-FACILITY = (FacilityLocation(), Kernels(S.copy()))
-CONDITIONAL = (ConditionalGain(), Kernels(S.copy(), existing=np.ascontiguousarray(P.T)))
-MUTUAL = (MutualInformation(), Kernels(P.copy(), pool=S.copy()))
-VARIANT = (VariantMutualInformation(), Kernels(P.copy()))
+FACILITY = (FacilityLocation(), Kernels.dense(S.copy()))
+CONDITIONAL = (ConditionalGain(), Kernels.dense(S.copy(), existing=np.ascontiguousarray(P.T)))
+MUTUAL = (MutualInformation(), Kernels.dense(P.copy(), pool=S.copy()))
+VARIANT = (VariantMutualInformation(), Kernels.dense(P.copy()))
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,60 @@
+"""What the greedy optimisers know of a set function: what candidates would add now, and that one has been chosen."""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+from jaxtyping import Float64, Int
+from numpy import ndarray
+
+
+class Chosen(Protocol):
+    """A choice that grows. Gains of a block of candidates, and one of them is added: the whole seam."""
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are."""
+        ...
+
+    @property
+    def batch(self) -> int:
+        """How many gains are best asked for at once."""
+        ...
+
+    def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
+        """What each of some candidates would add now; bits depend on the candidate and the choice alone.
+
+        Where the function is submodular no gain ever grows, rounding included.
+        """
+        ...
+
+    def add(self, candidate: int) -> None:
+        """Chooses a candidate."""
+        ...
+
+
+class SetFunction(Protocol):
+    """What is maximised."""
+
+    @property
+    def size(self) -> int:
+        """How many candidates there are."""
+        ...
+
+    @property
+    def submodular(self) -> bool:
+        """Whether gains never grow, so that an old one is a bound of the new one."""
+        ...
+
+    @property
+    def exhaustible(self) -> bool:
+        """Whether a gain of zero means that the function has nothing more to say of a candidate."""
+        ...
+
+    def begin(self, threads: int = 0) -> Chosen:
+        """Nothing is chosen yet; at most so many threads work at once, 0 for all cores."""
+        ...
+
+    def value(self, chosen: Int[ndarray, " k"]) -> float:
+        """f of a set of candidates, from the definition."""
+        ...

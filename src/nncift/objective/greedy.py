@@ -134,7 +134,8 @@ def _ranking(
         np.concatenate([np.array(kept + picked.order, dtype=np.int64), follow]),
         np.concatenate([before, picked.added, added]),
         positive,
-        f"{'mean influence' if scores is None else 'their own score'}, then {'the lowest id' if ties is None else 'a drawn order'}",
+        ("mean influence" if scores is None else "their own score")
+        + (", then the lowest id" if ties is None else ", then a drawn order"),
         kept=len(kept),
         optimizer=search.optimizer,
         evaluations=picked.evaluations,

@@ -127,7 +127,15 @@ class LabelConfig(_TeacherOptions):
 class SelectConfig(_TeacherOptions):
     """Options of `nncift select`."""
 
-    budget: str = setting("Rows to choose: a number, or a percentage of the usable rows.", "10%", short="-b")
+    budget: str = setting(
+        "Rows to choose: a number, a percentage of the usable rows, or tokens of --model such as 2Mtok.",
+        "10%",
+        short="-b",
+    )
+    keep: str | None = setting("Rows of the pool that are in the subset already; they count, and come first.", None)
+    quota: str | None = setting(
+        "The most that rows with one value of a column may have of the subset: task=5%, or task=200 rows.", None
+    )
     existing: str | None = setting(
         "Rows the model already knows (continual learning); what they cover is not chosen again.", None
     )
@@ -150,6 +158,11 @@ class SelectConfig(_TeacherOptions):
         "a quarter of the memory.",
         "auto",
     )
+    optimizer: Literal["auto", "naive", "lazy", "stochastic", "threshold"] = setting(
+        "How an objective is maximised; auto: exact lazy greedy where that is sound.", "auto"
+    )
+    epsilon: float = setting("What stochastic and threshold may lose of the guarantee, above 0 and below 1.", 0.1)
+    parts: int = setting("Random parts of the pool that are searched one by one, then their picks together.", 1)
     phases: int = setting("Also write the subset in this many phases of rising difficulty; 0: none.", 0)
     difficulty: str = setting(
         "What phases are told by: a pointwise influence function; auto: perplexity with a model, else length.", "auto"
@@ -160,6 +173,9 @@ class SelectConfig(_TeacherOptions):
         super().__post_init__()
         if self.phases < 0 or self.phases == 1:
             raise ConfigError(f"--phases is {self.phases}; it must be 2 or more, or 0 for none.")
+        at_least(self, parts=1)
+        if not 0 < self.epsilon < 1:
+            raise ConfigError(f"--epsilon is {self.epsilon}; it must lie between 0 and 1.")
         for name in ("eta", "nu"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
@@ -281,7 +297,9 @@ def changed_values(config: Options, recipe: Path, *, verb: str) -> str:
 
 def resolved(config: SelectConfig) -> SelectConfig:
     """The configuration with local files by their full path, so that a recipe works from any folder."""
-    changed = {name: full_path(value) for name in ("pool", "target", "existing") if (value := getattr(config, name))}
+    changed = {
+        name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
+    }
     models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import ClassVar, Protocol
 
 from jaxtyping import Float64, Int
 from numpy import ndarray
@@ -36,19 +36,14 @@ class Chosen(Protocol):
 class SetFunction(Protocol):
     """What is maximised."""
 
+    submodular: ClassVar[bool]
+    """Whether gains never grow, so that an old one is a bound of the new one."""
+    exhaustible: ClassVar[bool]
+    """Whether a gain of zero means that the function has nothing more to say of a candidate."""
+
     @property
     def size(self) -> int:
         """How many candidates there are."""
-        ...
-
-    @property
-    def submodular(self) -> bool:
-        """Whether gains never grow, so that an old one is a bound of the new one."""
-        ...
-
-    @property
-    def exhaustible(self) -> bool:
-        """Whether a gain of zero means that the function has nothing more to say of a candidate."""
         ...
 
     def begin(self, threads: int = 0) -> Chosen:

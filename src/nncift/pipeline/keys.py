@@ -26,12 +26,20 @@ def select_depends(
         "teacher": setup.depends(),
         "objective": objective.name,
         "why": setup.why,
-        "budget": setup.budget,
+        "allowed": setup.allowance.record() if setup.allowance else None,
+        "search": {
+            "optimizer": config.optimizer,
+            "epsilon": config.epsilon,
+            "parts": config.parts,
+            "seed": config.seed,
+        },
         "eta": config.eta,
         "nu": config.nu,
         "known": config.known,
         "tasks": None if setup.axes.tasks is None else setup.axes.tasks.tolist(),
     }
+    if setup.allowance is not None and setup.allowance.tokens is not None:
+        depends["tokenizer"] = models.lm_key["models"][0]
     if setup.difficulty is None:
         return depends
     difficulty = setup.difficulty

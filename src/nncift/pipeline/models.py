@@ -8,12 +8,13 @@ from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.rows import Example
+from nncift.data.wording import choose_wording
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
@@ -23,8 +24,9 @@ from nncift.errors import RunError
 from nncift.influence.base import Context, Traits
 from nncift.ledger import Ledger
 from nncift.lm.device import Placement, place
-from nncift.lm.load import load_language_model, model_fingerprint
+from nncift.lm.load import load_language_model, load_tokenizer, model_fingerprint
 from nncift.lm.model import LanguageModel
+from nncift.lm.tokens import tokenize_lesson
 from nncift.pipeline.setup import Setup
 from nncift.pipeline.states import in_parts, states_of
 from nncift.progress import Reporter
@@ -75,6 +77,17 @@ class Models:
             raise RunError(f"the files of {name!r} changed while the run began. Start it again.")
         self.reporter.end(f"{name}: {lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
         return lm
+
+    @cached_property
+    def lengths(self) -> Int[ndarray, " n"]:
+        """Tokens of every pool row, sorted by id, as the first language model would be trained on it; its weights are not
+        loaded for that. At least 1."""
+        name, most = self.config.model[0], self.config.max_length
+        tokenizer, limit = load_tokenizer(name, max_length=most, trust_remote_code=self.config.trust_remote_code)
+        wording = choose_wording(tokenizer)
+        rows = self.setup.axes.columns[: self.setup.axes.n]
+        lessons = (tokenize_lesson(tokenizer, wording, row, limit=limit) for row in rows)
+        return np.array([1 if lesson is None else max(1, len(lesson.ids) + len(lesson.response)) for lesson in lessons])
 
     @cached_property
     def lm_key(self) -> dict[str, Any]:

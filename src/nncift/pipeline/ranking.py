@@ -19,7 +19,6 @@ from nncift.ledger import Ledger
 from nncift.objective.base import Kernels, Objective, Rule
 from nncift.objective.functions import SetFunction
 from nncift.objective.greedy import Search, greedy
-from nncift.objective.limits import Limits
 from nncift.objective.problem import CoverageProblem
 from nncift.objective.ranking import Ranking
 from nncift.objective.reasons import explain
@@ -27,6 +26,7 @@ from nncift.objective.survey import check_finite
 from nncift.pipeline.features import Readable
 from nncift.pipeline.filling import Filling
 from nncift.pipeline.models import Embeddings, Models
+from nncift.seeds import generator
 from nncift.selection import Influences, Picks
 
 
@@ -85,11 +85,12 @@ def make_ranker(
         estimator: None where every influence is exact.
         barred: positions of columns that cannot be scored: pool rows among them are never picked.
     """
-    axes, influence = models.setup.axes, models.setup.influence
+    setup = models.setup
+    axes, influence = setup.axes, setup.influence
     own = barred[barred < axes.n]
     if len(own) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
-    layout = Filling(axes, models.setup.backend, barred, config.threads)
+    layout = Filling(axes, setup.backend, barred, config.threads)
 
     @cache
     def filled() -> tuple[Kernels, int]:
@@ -121,9 +122,13 @@ def make_ranker(
             ranking = replace(ranking, order=open_[ranking.order])
             return Ranked(_picks(ranking, reasons), left_out > 0, None, False, flops)
         function = objective.problem(kernels, eta=config.eta, nu=config.nu)
-        limits = Limits(budget, closed=own)
-        search = Search(threads=config.threads, seed=config.seed)
-        ranking = greedy(function, limits, rest=kernels.means, search=search)
+        assert setup.allowance is not None
+        lengths = models.lengths if setup.allowance.tokens is not None else None
+        search = Search(config.optimizer, config.epsilon, config.seed, config.parts, config.threads)
+        ties = generator(config.seed, "ties").permutation(axes.n)
+        ranking = greedy(
+            function, setup.allowance.limits(budget, own, lengths), rest=kernels.means, search=search, ties=ties
+        )
         represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
         scores = function.worth if isinstance(function, CoverageProblem) and not function.rows else None
         merit = kernels.means if scores is None else scores

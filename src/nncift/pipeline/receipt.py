@@ -69,6 +69,15 @@ def _advice(setup: Setup) -> dict[str, str]:
     return advice
 
 
+def short_of(setup: Setup, chosen: int) -> str | None:
+    """Why fewer rows were chosen than were asked for, None where they were not."""
+    allowed = setup.allowance
+    if allowed is None or allowed.tokens is not None or chosen == allowed.rows:
+        return None
+    why = "all that can be scored" if allowed.group is None else "all that the quota and the scores allow"
+    return f"{chosen:,} of the {allowed.rows:,} rows asked for are {why}"
+
+
 def write_rejects(folder: RunFolder, setup: Setup) -> None:
     """Writes `rejected.jsonl`: file, line, reason and row of everything that cannot be used."""
     with folder.atomic("rejected.jsonl") as part:

@@ -268,10 +268,8 @@ class _Road:
             done.ledger.flops += ranked.flops
             had = np.isin(np.arange(setup.axes.n), labels.j)
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
-        if len(picks.order) < setup.budget:
-            done.note(
-                "budget", f"{len(picks.order):,} of the {setup.budget:,} rows asked for are all that can be scored"
-            )
+        if sentence := receipt.short_of(setup, len(picks.order)):
+            done.note("budget", sentence)
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
             error = f"{ranked.sampling_error:.2%}"

@@ -11,7 +11,7 @@ from typing import Any, get_args, get_type_hints
 import numpy as np
 
 from nncift import registry
-from nncift.config import LabelConfig, SelectConfig, parse_budget
+from nncift.config import LabelConfig, SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
@@ -20,6 +20,7 @@ from nncift.estimator.base import Estimator
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.allowance import Allowance, read_allowance
 from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.drawing import draw_pairs
@@ -45,7 +46,7 @@ class Setup:
         objective: the set function, None where only labels are wanted.
         why: how the objective was chosen, in words.
         axes: rows and columns of the kernels.
-        budget: rows to choose, 0 where only labels are wanted.
+        allowance: what the subset may hold, None where only labels are wanted.
         labels: how many pairs to label.
         pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
             values need no list.
@@ -61,11 +62,16 @@ class Setup:
     objective: Objective | Rule | None
     why: str
     axes: Axes
-    budget: int
+    allowance: Allowance | None
     labels: LabelBudget
     pairs: Pairs | None
     exact: bool
     difficulty: Influence | None
+
+    @property
+    def budget(self) -> int:
+        """Rows to choose at most, 0 where only labels are wanted."""
+        return self.allowance.rows if self.allowance else 0
 
     def pools(self) -> list[tuple[Role, Pool]]:
         """The pools that there are, with their roles."""
@@ -200,12 +206,17 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         max_targets=config.max_targets,
         seed=config.seed,
     )
-    budget = parse_budget(choosing.budget, len(pool)) if choosing else 0
-    difficulty = choose_difficulty(config, budget)
+    allowance = read_allowance(choosing, pool.by_id()) if choosing else None
+    if allowance is not None and not allowance.plain and isinstance(objective, Rule):
+        raise ConfigError(
+            f"--objective {objective.name} is a rule that ranks by itself and takes neither --keep, --quota nor a budget in "
+            "tokens. Use --objective facility-location or top-mean."
+        )
+    difficulty = choose_difficulty(config, allowance.rows if allowance else 0)
     labels = parse_labels(config.labels)
     if choosing is not None and traits.free and labels.kind in ("auto", "all"):
         return Setup(
-            config, pool, target, existing, influence, objective, why, axes, budget, labels, None, True, difficulty
+            config, pool, target, existing, influence, objective, why, axes, allowance, labels, None, True, difficulty
         )
     if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
@@ -222,7 +233,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             "--features states reads the rows with a language model: add --model, or use --features embedding."
         )
     return Setup(
-        config, pool, target, existing, influence, objective, why, axes, budget, labels, pairs, exact, difficulty
+        config, pool, target, existing, influence, objective, why, axes, allowance, labels, pairs, exact, difficulty
     )
 
 

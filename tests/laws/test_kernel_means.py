@@ -14,7 +14,6 @@ from nncift.kernel.corrected import CorrectedKernel
 from nncift.kernel.factorised import FactorisedKernel
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.objective.base import Kernels
-from nncift.objective.modular import mean_influence
 
 Case = tuple[Kernel, np.ndarray, np.ndarray]
 """A kernel, its K [m, n] in float64 pair by pair, and the size of what is added up in each pair."""
@@ -115,8 +114,8 @@ def test_labels_and_masks_give_the_means_of_the_dense_path(size: tuple[int, int,
     pairs = np.concatenate([pairs, pairs[::3]])  # a pair may be said twice
     kernel = CorrectedKernel(plain.base, plain.i, plain.j, plain.y, pairs)
     values = plain.fill()
-    dense = mean_influence(Kernels(values, masked=pairs))
+    dense = Kernels.dense(values.copy(), masked=pairs).means
     np.testing.assert_allclose(kernel.candidate_means(), dense, rtol=1e-6, atol=1e-6 * added.max())
-    turned = mean_influence(Kernels(np.ascontiguousarray(values.T), masked=pairs[:, ::-1].copy()))
+    turned = Kernels.dense(np.ascontiguousarray(values.T), masked=pairs[:, ::-1].copy()).means
     np.testing.assert_allclose(kernel.target_means(), turned, rtol=1e-6, atol=1e-6 * added.max())
     assert kernel.fill().tobytes() == values.tobytes()

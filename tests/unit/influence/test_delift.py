@@ -212,7 +212,7 @@ def test_coverage_does_not_depend_on_how_well_a_target_does_alone() -> None:
     got = ask(toy_lm())
     picks = []
     for matrix in (got.matrix, got.matrix - got.prepared["without"][:, None].astype(np.float32)):
-        kernels = Kernels(np.ascontiguousarray(matrix.T))
+        kernels = Kernels.dense(np.ascontiguousarray(matrix.T))
         problem = registry.load("objective", "facility-location")().problem(kernels, eta=1.0, nu=1.0)
         ranking = greedy(problem, 4, rest=matrix.mean(axis=0).astype(np.float64))
         picks.append(ranking.order[: ranking.positive].tolist())

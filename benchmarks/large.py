@@ -181,8 +181,8 @@ def page(sizes: list[Size], exponent: float) -> str:
         "Written by `python benchmarks/large.py --write docs/large.md` (`make bench-large`).",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, nncift {__version__}. "
-        f"Rows with vectors of {D} numbers in files, {TARGETS:,} targets, a trained network, no label; 30 % are chosen by facility "
-        "location. Peak memory counts the pages of mapped files.",
+        f"Rows with vectors of {D} numbers in files, {TARGETS:,} targets, a trained network, no label; 30 % are chosen by "
+        "facility location. Peak memory counts the pages of mapped files.",
         "",
         "| rows | chosen | seconds | processor seconds | peak memory | wanted kinds | of random rows |",
         "|--:|--:|--:|--:|--:|--:|--:|",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +10,10 @@ from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
-from nncift.kernel.compiled import compiled, cores
+from nncift.kernel.compiled import compiled
 from nncift.kernel.lines import DenseLines, Lines
 from nncift.objective.survey import LANES, at_once
+from nncift.objective.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +103,7 @@ class Coverage:
         self.problem = problem
         self.cap, self.worth = problem.limit, problem.worth
         self.covered = np.minimum(problem.start, self.cap)
-        self.threads = threads or cores()
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._together = Together(threads)
 
     @property
     def size(self) -> int:
@@ -114,17 +113,12 @@ class Coverage:
     @property
     def batch(self) -> int:
         """How many gains are best asked for at once: where lines are computed, enough for every thread."""
-        return 16 * self.threads if not isinstance(self.problem.lines, DenseLines) else 4 * self.threads
+        return (4 if isinstance(self.problem.lines, DenseLines) else 16) * self._together.threads
 
     def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
         """What each of some candidates would add now."""
         found = np.empty(len(which))
-        part = -(-len(which) // (4 * self.threads)) // 4 * 4 + 4  # whole groups of four candidates share a walk
-        starts = range(0, len(which), part)
-        if self._pool is None or len(starts) <= 1:
-            self._fill(which, found, 0, len(which))
-        else:
-            list(self._pool.map(lambda start: self._fill(which, found, start, min(start + part, len(which))), starts))
+        self._together.over(lambda start, stop: self._fill(which, found, start, stop), len(which))
         return found
 
     def add(self, candidate: int) -> None:

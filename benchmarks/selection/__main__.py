@@ -82,7 +82,9 @@ def checked(lines: list[Line]) -> int:
 
 def page(lines: list[Line], where: dict[str, Any]) -> str:
     """The results as Markdown."""
-    packages = ", ".join(f"{name} {where[name]}" for name in ("numpy", "numba", "torch", "submodlib-py", "apricot-select"))
+    packages = ", ".join(
+        f"{name} {where[name]}" for name in ("numpy", "numba", "torch", "submodlib-py", "apricot-select")
+    )
     return "\n".join(
         [
             "# How fast selection is",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-import numpy as np
 from numpy import ndarray
 
 from benchmarks.selection.coverage import DIMENSION, budget

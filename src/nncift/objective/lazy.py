@@ -16,7 +16,7 @@ from numpy import ndarray
 from nncift.errors import ModelError
 from nncift.kernel.compiled import compiled
 from nncift.objective.functions import Chosen
-from nncift.objective.heap import Heap, build, sink
+from nncift.objective.heap import Heap, before, build, sink
 from nncift.objective.limits import Room
 from nncift.objective.picks import Picked
 from nncift.objective.problem import Coverage, gain
@@ -69,8 +69,9 @@ def lazy_dense(
     heap, gains = first_bounds(chosen, room, weight, picked)
     most = int(min(heap.size, room.left[0] // room.cost.min(initial=np.inf))) if heap.size else 0
     order, added = np.empty(most, dtype=np.int64), np.empty(most)
+    cap = np.empty(0) if chosen.problem.cap is None else chosen.cap
     steps, evaluated = _lazy(
-        values, chosen.cap, chosen.covered, chosen.worth, heap.bounds, gains, weight, heap.heap, heap.size, heap.fresh,
+        values, cap, chosen.covered, chosen.worth, heap.bounds, gains, weight, heap.heap, heap.size, heap.fresh,
         room.cost, room.group, room.quota, room.left, room.open, order, added, stop,
     )  # fmt: skip
     picked.order, picked.added = order[:steps].tolist(), added[:steps].tolist()
@@ -101,6 +102,14 @@ def first_bounds(
 
 
 @compiled
+def _second(size, heap, bounds):
+    """The place in the heap of what comes behind the top: it is nearly always looked at next."""
+    if size < 3:
+        return size - 1
+    return 1 if before(heap[1], heap[2], bounds) else 2
+
+
+@compiled
 def _lazy(
     values, cap, covered, worth, bounds, gains, weight, heap, size, fresh, cost, group, quota, left, open_, order, added,
     stop,
@@ -114,7 +123,7 @@ def _lazy(
             heap[0] = heap[size]
             sink(heap, size, 0, bounds)
         elif fresh[best] != step:
-            gains[best] = gain(values[best], cap, covered, worth[best])
+            gains[best] = gain(values[best], values[heap[_second(size, heap, bounds)]], cap, covered, worth[best])
             bounds[best] = gains[best] / weight[best]
             fresh[best] = step
             evaluated += 1
@@ -125,7 +134,7 @@ def _lazy(
             order[step], added[step] = best, gains[best]
             line = values[best]
             for i in range(len(line)):
-                covered[i] = max(covered[i], min(np.float64(line[i]), cap[i]))
+                covered[i] = max(covered[i], min(np.float64(line[i]), cap[i] if len(cap) else np.inf))
             open_[best] = False
             left[0] -= cost[best]
             quota[group[best]] -= 1

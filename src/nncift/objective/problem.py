@@ -10,6 +10,7 @@ from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
+from nncift.kernel.ahead import CACHE_LINE, ask_for
 from nncift.kernel.compiled import compiled
 from nncift.kernel.lines import DenseLines, Lines
 from nncift.objective.survey import LANES, at_once
@@ -141,16 +142,27 @@ class Coverage:
 
 
 @compiled
-def gain(line, cap, covered, worth):
-    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about."""
+def gain(line, following, cap, covered, worth):
+    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about.
+
+    `following` is the line that is likely wanted next: it is asked for meanwhile, since candidates lie anywhere in memory.
+    A cap of no length is none.
+    """
     sums = np.zeros(LANES)
     whole = len(line) - len(line) % LANES
     for first in range(0, whole, LANES):
-        v, c, d = line[first : first + LANES], cap[first : first + LANES], covered[first : first + LANES]
-        for lane in range(LANES):
-            sums[lane] += _term(v[lane], c[lane], d[lane])
+        for at in range(first, first + LANES, CACHE_LINE):
+            ask_for(following, at)
+        v, d = line[first : first + LANES], covered[first : first + LANES]
+        if len(cap):
+            c = cap[first : first + LANES]
+            for lane in range(LANES):
+                sums[lane] += _term(v[lane], c[lane], d[lane])
+        else:
+            for lane in range(LANES):
+                sums[lane] += _term(v[lane], np.inf, d[lane])
     for i in range(whole, len(line)):
-        sums[i - whole] += _term(line[i], cap[i], covered[i])
+        sums[i - whole] += _term(line[i], cap[i] if len(cap) else np.inf, covered[i])
     total = 0.0
     for lane in range(LANES):
         total += sums[lane]
@@ -167,13 +179,13 @@ def _term(value, cap, covered):
 @compiled
 def _gains_at(values, which, cap, covered, worth, found, start, stop):
     for b in range(start, stop):
-        found[b] = gain(values[which[b]], cap, covered, worth[which[b]])
+        found[b] = gain(values[which[b]], values[which[min(b + 1, stop - 1)]], cap, covered, worth[which[b]])
 
 
 @compiled
 def _gains_of(lines, which, cap, covered, worth, found, first):
     for b in range(len(which)):
-        found[first + b] = gain(lines[b], cap, covered, worth[which[b]])
+        found[first + b] = gain(lines[b], lines[b], cap, covered, worth[which[b]])
 
 
 @compiled

@@ -160,9 +160,7 @@ def test_json_lines_under_another_suffix(tmp_path: Path) -> None:
     start=st.sampled_from([b"", codecs.BOM_UTF8, b"\r\n\n"]),
     end=st.sampled_from(["\r\n", "\n"]),
 )
-def test_a_csv_table(
-    cells: list[list[str]], odd: list[bytes], start: bytes, end: str, tmp_path: Path
-) -> None:
+def test_a_csv_table(cells: list[list[str]], odd: list[bytes], start: bytes, end: str, tmp_path: Path) -> None:
     table = io.StringIO(newline="")
     csv.writer(table, lineterminator=end).writerows([["prompt", "response", "id"], ["ask", "say", "ä"], *cells])
     (tmp_path / "pool.csv").write_bytes(start + table.getvalue().encode() + b"".join(odd))
@@ -195,9 +193,7 @@ def test_any_bytes_are_the_same_rows_or_the_same_error(tmp_path: Path, content: 
 @pytest.mark.parametrize("first", [True, False])
 @LAW
 @given(picks=st.lists(st.integers(-7, 6), max_size=9), cut=st.slices(14))
-def test_choices_and_chains_are_those_of_the_rows(
-    picks: list[int], cut: slice, first: bool, tmp_path: Path
-) -> None:
+def test_choices_and_chains_are_those_of_the_rows(picks: list[int], cut: slice, first: bool, tmp_path: Path) -> None:
     lines = [{"text": f"row {k % 5}", "task": str(k % 2)} for k in range(7)]
     (tmp_path / "pool.jsonl").write_text("".join(json.dumps(row) + "\n" for row in lines))
     held, stored = both(tmp_path / "pool.jsonl")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import weakref
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, overload
 
@@ -176,7 +176,7 @@ class StoredRows(Indexed):
         made = draft(self.file.read(self._where, position), self.file.layout)
         if isinstance(made, str):
             raise _changed(self.file.source.path)
-        return replace(made, id=self._names[position].as_py())
+        return Example(self._names[position].as_py(), made.turns, made.number, made.line, made.raw)
 
     @property
     def ids(self) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -184,11 +185,16 @@ def _as_file(rows: Rows) -> str:
         raise DataError(
             f"a mapping of {', '.join(map(repr, list(rows)[:5]))} is not rows. Name one split, or pass a list of rows."
         )
-    content = b"".join(to_json(row) + b"\n" for row in rows)
-    path = cache_folder() / "rows" / f"{sha256(content).hexdigest()[:32]}.jsonl"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(path)
+    place, digest = cache_folder() / "rows", sha256()
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        part = Path(folder) / "rows.jsonl"
+        with part.open("wb") as file:
+            for row in rows:
+                line = to_json(row) + b"\n"
+                digest.update(line)
+                file.write(line)
+        path = place / f"{digest.hexdigest()[:32]}.jsonl"
+        if not path.is_file():  # which is then in use, perhaps, and must not change
+            part.replace(path)
     return str(path)

@@ -13,8 +13,11 @@ from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
+from nncift.data.rows import ids_of, keys_of
+from nncift.data.views import join, take
 from nncift.embed.base import unit_rows
 from nncift.embed.cache import missing_texts
+from nncift.embed.choose import Texts
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.states import row_states
 from nncift.influence.base import Asked, Calls, calls_of, work
@@ -151,11 +154,11 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
     embedder = models.embedder
     if isinstance(embedder, Precomputed):
         return 0, 0.0
-    texts = [example.text for _, pool in setup.pools() for example in pool]
+    texts = Texts(join(*(pool.examples for _, pool in setup.pools())))
     missing = missing_texts(embedder, texts, folder=cache_folder() / "embeddings")
     if not missing:
         return 0, 0.0
-    some = missing[:: max(1, len(missing) // _PROBE_TEXTS)]
+    some = [texts[k] for k in missing[:: max(1, len(missing) // _PROBE_TEXTS)]]
     embedder.encode(some[:2])
     started = time.perf_counter()
     embedder.encode(some)
@@ -164,15 +167,15 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
 
 def _probe_states(setup: Setup, models: Models) -> float:
     """Seconds to read every row with the language model, from a few of different lengths."""
-    rows = sorted(
-        {row.content_key: row for row in (*setup.axes.rows, *setup.axes.columns)}.values(), key=lambda r: r.id
-    )
-    some = rows[:: max(1, len(rows) // _PROBE_TEXTS)]
+    rows = join(setup.axes.rows, setup.axes.columns)
+    keys, ids = keys_of(rows), ids_of(rows)
+    distinct = sorted(np.flatnonzero(keys.first == np.arange(len(keys))).tolist(), key=ids.__getitem__)
+    some = take(rows, distinct[:: max(1, len(distinct) // _PROBE_TEXTS)])
     with tempfile.TemporaryDirectory() as folder:
         row_states(models.lms[0], some[:2], folder=Path(folder) / "warm")
         started = time.perf_counter()
         row_states(models.lms[0], some, folder=Path(folder) / "timed")
-        return (time.perf_counter() - started) * len(rows) / len(some)
+        return (time.perf_counter() - started) * len(distinct) / len(some)
 
 
 def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
@@ -183,8 +186,9 @@ def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
     with tempfile.TemporaryDirectory() as folder:
         few = replace(
             whole,
-            targets=tuple(whole.targets[k] for k in rows),
-            pool=tuple(whole.pool[k] for k in columns),
+            targets=take(whole.targets, rows),
+            pool=take(whole.pool, columns),
+            own_targets=None if whole.own_targets is None else int((rows < whole.own_targets).sum()),
             asked_targets=np.arange(len(rows)),
             asked_pool=np.arange(len(columns)),
             folder=Path(folder),
@@ -213,7 +217,7 @@ def _probe_pairs(setup: Setup, models: Models, pairs: Pairs) -> float:
     The sample grows until it has taken long enough to be told from noise.
     """
     i, j = pairs
-    embeddings = models.embed(Work()) if setup.influence.traits.needs_embeddings else None
+    embeddings = models.embed(Work()).whole() if setup.influence.traits.needs_embeddings else None
     session = setup.influence.start(models.context(embeddings, Ledger()))
     order = generator(setup.config.seed, "plan").permutation(np.unique(j))
     targets = np.unique(i)

@@ -14,7 +14,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -222,6 +222,20 @@ def peak_memory() -> int:
 def content_key(depends: dict[str, Any]) -> str:
     """Hash of anything JSON-able, whatever the order of its keys."""
     return sha256(json.dumps(depends, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def lists_key(lists: Mapping[str, Iterable[Any]]) -> str:
+    """`content_key` of the lists by their names; their entries are taken one by one, so that no list is in memory."""
+    digest = sha256(b"{")
+    for number, name in enumerate(sorted(lists)):
+        digest.update(f"{', ' if number else ''}{json.dumps(name)}: [".encode())
+        before = b""
+        for entry in lists[name]:
+            digest.update(before + json.dumps(entry, sort_keys=True, ensure_ascii=True).encode())
+            before = b", "
+        digest.update(b"]")
+    digest.update(b"}")
+    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:

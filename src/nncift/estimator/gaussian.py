@@ -215,7 +215,7 @@ class GaussianProcess:
                 factor=factor,
             )
         return FittedGaussian(
-            coordinates, lens, parts, doubt, labelled.keys, used.keys, scale, offset,
+            coordinates, lens, parts, doubt, tuple(labelled.keys), tuple(used.keys), scale, offset,
             targets=len(helped), pointwise=target is None, labels=len(y),
         )  # fmt: skip
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from nncift.config import SelectConfig
-from nncift.data.rows import Pool
+from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
 from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
@@ -93,14 +93,14 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
     """Writes `selection.jsonl` and the subset."""
     positions = source_positions(pool, picks.order)
     with folder.atomic("selection.jsonl") as part, part.open("w", encoding="utf-8") as stream:
+        ids, numbers, lines = ids_of(pool.examples), numbers_of(pool.examples), lines_of(pool.examples)
         columns = zip(positions, picks.order, picks.gains, picks.reasons, strict=True)
         for rank, (position, place, gain, reason) in enumerate(columns, start=1):
-            row = pool[position]
             entry = {
                 "rank": rank,
-                "id": row.id,
-                "row": row.number,
-                "line": row.line,
+                "id": ids[position],
+                "row": int(numbers[position]),
+                "line": int(lines[position]),
                 "gain": float(gain),
                 "reason": reason,
             }

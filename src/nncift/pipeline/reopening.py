@@ -21,9 +21,10 @@ from nncift.pipeline import receipt
 from nncift.pipeline.features import read_states, readable
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
-from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.setup import Setup, make_estimator, prepare
+from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
 from nncift.run import RunFolder, content_key
 from nncift.selection import Selection
@@ -74,7 +75,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         if "estimate" in used
         else None
     )
-    embeddings = cache(lambda: _embeddings(place))
+    embeddings = cache(lambda: read_embeddings(place))
     features = cache(lambda: readable(setup.axes, embeddings(), read_states(place) if "states" in used else None))
     ranker = make_ranker(config, models, setup.objective, embeddings, features, labels, estimator, barred)
     return Selection(
@@ -130,7 +131,7 @@ def reopen_estimator(path: str | Path) -> Learnt:
     fitted = load(
         place / "estimator.safetensors", make_estimator(config.estimator), features=content_key(models.features_key)
     )
-    seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
+    seen = readable(setup.axes, read_embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
     pool = seen.columns.take(np.arange(setup.axes.n))
     return Learnt(models, fitted, targets, pool, covers_pool=len(setup.axes.rows) > setup.axes.m)
@@ -141,8 +142,3 @@ def _labels(place: Path, setup: Setup) -> Labels | None:
         return None
     stored = read_npz(place / "labels.npz")
     return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(setup.axes)).take(np.isfinite(stored["y"]))
-
-
-def _embeddings(place: Path) -> Embeddings:
-    rows, columns = (np.load(place / "embeddings" / name, allow_pickle=False) for name in ("rows.npy", "columns.npy"))
-    return Embeddings(rows, columns)

@@ -18,6 +18,7 @@ from numpy import ndarray
 from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
+from nncift.data.views import take
 from nncift.errors import ConfigError, RunError
 from nncift.estimator.base import Fitted, Unsure
 from nncift.estimator.fidelity import measure
@@ -29,11 +30,12 @@ from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
-from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.models import Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare
 from nncift.pipeline.states import arrays
+from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
@@ -193,18 +195,12 @@ class _Road:
     def _embeddings(self) -> Embeddings:
         axes = self.setup.axes
         depends = {"code": CODE["embed"], "rows": axes.fingerprint} | self.models.embedder_key
-        files = ("embeddings/rows.npy", "embeddings/columns.npy")
 
         def work(done: Work) -> None:
-            vectors = self.models.embed(done)
-            for name, array in zip(files, (vectors.rows, vectors.columns), strict=True):
-                with self.folder.atomic(name) as part, part.open("wb") as stream:
-                    np.lib.format.write_array(stream, array, allow_pickle=False)
-            done.files += files
+            done.files += self.models.embed(done).write(self.folder)
 
         self._stage("embed", depends, work)
-        rows, columns = (np.load(self.folder.path / name, allow_pickle=False) for name in files)
-        return Embeddings(rows, columns)
+        return read_embeddings(self.folder.path)
 
     def _features(self) -> Readable:
         vectors, axes, states = self.embeddings(), self.setup.axes, None
@@ -258,7 +254,7 @@ class _Road:
         ranked = rank(setup.budget)
         picks = ranked.picks
         if difficulty is not None:
-            rows = tuple(setup.axes.columns[int(k)] for k in picks.order)
+            rows = take(setup.axes.columns, picks.order)
             context = self.models.rows_context(difficulty.traits, rows, done.ledger)
             picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
         receipt.write_picks(self.folder, setup.pool, picks, done)

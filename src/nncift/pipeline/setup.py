@@ -13,7 +13,8 @@ import numpy as np
 from nncift import registry
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.files import load_pool
-from nncift.data.rows import Pool
+from nncift.data.rows import Pool, keys_of, raw_of
+from nncift.data.views import join
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
 from nncift.estimator.base import Estimator
@@ -28,7 +29,7 @@ from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
 from nncift.registry import did_you_mean
-from nncift.run import content_key
+from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
 
@@ -129,7 +130,8 @@ class Setup:
     @property
     def readable(self) -> int:
         """Rows of different content that the estimator reads."""
-        return len({row.content_key for row in (*self.axes.rows, *self.axes.columns)})
+        keys = keys_of(join(self.axes.rows, self.axes.columns))
+        return int((keys.first == np.arange(len(keys))).sum())
 
     @property
     def all_asked(self) -> Asked:
@@ -156,9 +158,8 @@ class Setup:
             "max_length": self.config.max_length,
         }
         if self.influence.traits.reads_columns:
-            depends["columns"] = content_key(
-                {"raw": [repr(row.raw) for row in (*self.axes.columns, *self.axes.helped)]}
-            )
+            rows = join(self.axes.columns, self.axes.helped)
+            depends["columns"] = lists_key({"raw": (repr(raw_of(rows, k)) for k in range(len(rows)))})
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
 

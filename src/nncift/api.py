@@ -47,8 +47,9 @@ def select(
         existing: rows that the model already knows; what they cover is not chosen again.
         budget: rows (175), a share (0.05), or text (`"5%"`); a share is of the usable rows, rounded to nearest.
         options: every further option of `nncift select`, with underscores: `influence`, `model`, `embedder`, `labels`,
-            `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`). Without `output` the run
-            folder lies in the cache, under a name made of the options, so that the same call resumes.
+            `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`); `estimator` may be a selection
+            too, whose estimator is then reused. Without `output` the run folder lies in the cache, under a name made of the
+            options, so that the same call resumes.
 
     Returns:
         The selection, best first.
@@ -62,6 +63,8 @@ def select(
         >>> len(picked)
         1
     """
+    if isinstance(options.get("estimator"), Selection):
+        options["estimator"] = options["estimator"].folder
     named = {"pool": _as_file(pool), "budget": budget, **options}
     named |= {name: _as_file(rows) for name, rows in (("target", target), ("existing", existing)) if rows is not None}
     config = SelectConfig.of(named)

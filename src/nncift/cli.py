@@ -168,6 +168,10 @@ def _alone(
 @options_of(SelectConfig, "pool")
 def select(config: SelectConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Choose the subset of a pool that teaches most, and write it with its receipt into a run folder."""
+    if config.takes_over:
+        from nncift.pipeline.donor import inherit
+
+        config = inherit(config)
     if config.output is None:
         config = replace(config, output=f"runs/{default_name(config)}")
     _run(config, dry_run=dry_run, as_json=as_json, quiet=quiet)

@@ -12,7 +12,7 @@ from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 import yaml
 
 from nncift.errors import ConfigError
-from nncift.registry import PACKAGED_MODELS, did_you_mean, names
+from nncift.registry import PACKAGED_MODELS, did_you_mean, is_folder, names
 from nncift.version import __version__
 
 Known = Literal["keep", "predict"]
@@ -76,7 +76,9 @@ class _TeacherOptions(Options):
         "Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e"
     )
     labels: str = setting(
-        "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto.", "auto"
+        "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto (none: trust a reused "
+        "estimator unchecked).",
+        "auto",
     )
     design: Design = setting(
         "How the labels lie among the pairs: block, stripes, spread or cross; auto: a block where rows are what an exact "
@@ -98,10 +100,14 @@ class _TeacherOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
-        if (
-            self.influence == "auto"
-        ):  # what taught most in docs/results, and what costs nothing and taught nearly as much
+        # what taught most in docs/results, and what costs nothing and taught nearly as much
+        if self.influence == "auto" and not self.takes_over:
             object.__setattr__(self, "influence", "less" if self.model else "similarity")
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the estimator is that of another run, whose recipe then says which influence it is of."""
+        return False
 
     def teacher_options(self) -> dict[str, str]:
         """`--option name=value` as a mapping.
@@ -143,7 +149,8 @@ class SelectConfig(_TeacherOptions):
     objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
     task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)
     estimator: str = setting(
-        "What learns the influence from the labels (see `nncift list`), or module:Class.", "gaussian-process"
+        "What learns the influence from the labels (see `nncift list`), module:Class, or a finished run whose own is reused.",
+        "gaussian-process",
     )
     features: Feature = setting(
         "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
@@ -179,6 +186,11 @@ class SelectConfig(_TeacherOptions):
         for name in ("eta", "nu"):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the estimator is that of another run."""
+        return is_folder("estimator", self.estimator)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -301,6 +313,8 @@ def resolved(config: SelectConfig) -> SelectConfig:
         name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
     }
     models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
+    if config.takes_over:
+        changed["estimator"] = full_path(config.estimator)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")
         parts = config.embedder.split(",") if arrays else [config.embedder]
@@ -314,10 +328,11 @@ def full_path(value: str) -> str:
 
 
 def default_name(config: SelectConfig) -> str:
-    """A folder name for a run that was given none: the same for the same files, teacher and model, so that another budget
-    or objective finds the labels that are there."""
+    """A folder name for a run that was given none: the same for the same files, teacher, model and reused estimator, so that
+    another budget or objective finds the labels that are there."""
     full = resolved(config)
-    digest = sha256(repr((full.pool, full.target, full.existing, full.influence, full.option, full.model)).encode())
+    told = ("pool", "target", "existing", "influence", "option", "model", *["estimator"][: full.takes_over])
+    digest = sha256(repr(tuple(getattr(full, name) for name in told)).encode())
     stem = re.sub(r"[^\w.-]+", "-", Path(config.pool.partition("#")[0]).stem)
     return f"{stem}-{config.influence.replace(':', '.')}-{digest.hexdigest()[:6]}"
 

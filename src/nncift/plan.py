@@ -23,10 +23,12 @@ from nncift.embed.states import row_states
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.blocks import kernel_bytes
+from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.models import Models
-from nncift.pipeline.receipt import calls_text
+from nncift.pipeline.receipt import anew_text, calls_text
+from nncift.pipeline.reuse import trained_anew
 from nncift.pipeline.setup import Setup, prepare
 from nncift.progress import Reporter, Silent
 from nncift.run import Work
@@ -54,6 +56,7 @@ class Plan:
         phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
         kernel_bytes: memory of the kernels.
+        training_anew: what an estimator of these rows would take, where that of another run is reused.
         seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
     """
 
@@ -71,6 +74,7 @@ class Plan:
     encoder_calls: int
     kernel_bytes: int
     seconds: dict[str, float]
+    training_anew: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -84,6 +88,8 @@ class Plan:
             lines.append(f"{self.rejected}.")
         if self.labels is not None:
             lines.append(f"Exact influences: {self.labels:,}.")
+        if self.training_anew is not None:
+            lines.append(anew_text(self.training_anew, self.labels or 0))
         if self.exact_lm_forwards:
             now = Calls(self.lm_forwards, self.lm_backwards)
             exact = Calls(self.exact_lm_forwards, self.exact_lm_backwards)
@@ -107,8 +113,10 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     Raises:
         NnciftError: whatever the run itself would be refused for.
     """
+    config = inherit(config)
     setup = prepare(config)
     models = Models(setup, reporter)
+    donor = donor_of(config)
     pairs = setup.pairs
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
@@ -140,6 +148,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         encoder_calls,
         kernel_bytes(setup.axes),
         {stage: round(value, 1) for stage, value in seconds.items()},
+        None if donor is None else trained_anew(donor, setup),
     )
 
 

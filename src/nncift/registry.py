@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from nncift.errors import ConfigError
@@ -64,6 +65,13 @@ _NAMES: dict[str, dict[str, str]] = {
 def names(kind: Kind) -> tuple[str, ...]:
     """The registered names of one kind, in the order of the table."""
     return tuple(_NAMES[kind])
+
+
+def is_folder(kind: Kind, name: str) -> bool:
+    """Whether a name is that of a folder, there or mistyped: no registered one, and no `module:Class`."""
+    if name in _NAMES[kind]:
+        return False
+    return Path(name).is_dir() or (":" not in name and Path(name).name != name)
 
 
 def load(kind: Kind, name: str) -> Any:

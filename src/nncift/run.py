@@ -94,7 +94,7 @@ class RunFolder:
         self._lock: TextIO | None = _locked(path)
         for leftover in (*path.glob("*.part"), *path.glob("*/*.part")):
             leftover.unlink()
-        self.records = self._read_records()
+        self.records = read_records(path)
 
     def close(self) -> None:
         """Gives the folder free."""
@@ -166,16 +166,18 @@ class RunFolder:
                 return False
         return True
 
-    def _read_records(self) -> dict[str, StageRecord]:
-        path = self.path / "stages.json"
-        if not path.exists():
-            return {}
-        try:
-            body = json.loads(path.read_text(encoding="utf-8"))
-            return {name: StageRecord(**record) for name, record in body.items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("%s is damaged (%s); every stage is computed again", path, error)
-            return {}
+
+def read_records(folder: Path) -> dict[str, StageRecord]:
+    """What the stages of a run folder left behind, by name; nothing where there is none or the record is damaged."""
+    path = folder / "stages.json"
+    if not path.exists():
+        return {}
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        return {name: StageRecord(**record) for name, record in body.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged (%s); every stage is computed again", path, error)
+        return {}
 
 
 def _locked(path: Path) -> TextIO:

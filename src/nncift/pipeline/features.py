@@ -44,8 +44,13 @@ def row_features(rows: Sequence[Example], vectors: Float[ndarray, "rows d"], sta
     """
     blocks = {"embedding": vectors}
     if states is not None:
-        blocks |= {name: getattr(states, name) for name in ("mean_state", "last_state", "scalars")}
+        blocks |= state_blocks(states)
     return Features(blocks, keys_of(rows))
+
+
+def state_blocks(states: RowStates) -> dict[str, Float[ndarray, "rows d"]]:
+    """The blocks of features that a language model's states are."""
+    return {name: getattr(states, name) for name in ("mean_state", "last_state", "scalars")}
 
 
 def readable(axes: Axes, vectors: Embeddings, states: tuple[RowStates, RowStates] | None) -> Readable:

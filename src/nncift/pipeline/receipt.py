@@ -172,6 +172,16 @@ def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | Non
     }
 
 
+def anew_text(anew: Mapping[str, Any], labels: int) -> str:
+    """What reusing an estimator saves, in words."""
+    calls = Calls(anew["lm_forwards"], anew["lm_backwards"])
+    taking = f" with {calls_text(calls)} language-model calls" if work(calls) else ""
+    return (
+        f"The estimator of {anew['run']} is reused, and {labels:,} exact influences check it: training one anew would take "
+        f"{anew['labels']:,}{taking}; {anew['saved']:.0%} of that is saved."
+    )
+
+
 def spent(stages: Iterable[Mapping[str, Any]]) -> Calls:
     """Language-model calls that stages made."""
     every = list(stages)
@@ -193,5 +203,7 @@ def _estimator(stages: dict[str, StageRecord]) -> dict[str, Any] | None:
     """Weights of the estimator, and as a share of the language model's."""
     if "estimate" not in stages:
         return None
-    weights, beside = stages["estimate"].facts["weights"], stages["label"].facts.get("lm_weights", 0)
+    weights, beside = stages["estimate"].facts["weights"], 0
+    if "label" in stages:
+        beside = stages["label"].facts.get("lm_weights", 0)
     return {"weights": weights, "lm_weights": beside, "share": weights / beside if beside else None}

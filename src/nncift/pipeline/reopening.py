@@ -10,7 +10,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nncift.config import read_recipe
+from nncift.config import SelectConfig, read_recipe
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
@@ -23,9 +23,11 @@ from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
 from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
+from nncift.pipeline.reuse import expected_features
 from nncift.pipeline.setup import Setup, make_estimator, prepare
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
+from nncift.registry import is_folder
 from nncift.run import RunFolder, content_key
 from nncift.selection import Selection
 
@@ -43,7 +45,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         DataError: a file of rows cannot be read.
     """
     place = Path(path)
-    config = read_recipe(place / "recipe.yaml")
+    config = _read(place)
     config = replace(config, pool=pool or config.pool, target=target or config.target)
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
@@ -102,14 +104,15 @@ class Learnt:
         fitted: the estimator.
         targets: features of the target rows; None where the influence is pointwise.
         pool: features of the pool rows.
-        covers_pool: whether pool rows were rows of its kernel beside the targets.
+        sure: whether its standard deviations are those of means over these targets: not where pool rows were rows of its
+            kernel beside them, or where it is the estimator of another run.
     """
 
     models: Models
     fitted: Fitted
     targets: Features | None
     pool: Features
-    covers_pool: bool
+    sure: bool
 
 
 def reopen_estimator(path: str | Path) -> Learnt:
@@ -121,20 +124,25 @@ def reopen_estimator(path: str | Path) -> Learnt:
     """
     place = Path(path)
     reopen(place)  # refuses what is not whole
-    config = read_recipe(place / "recipe.yaml")
+    config = _read(place)
     setup = prepare(config)
-    if setup.exact or setup.pairs is None:
+    if setup.exact:
         raise ConfigError(
             f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
         )
     models = Models(setup, Silent())
-    fitted = load(
-        place / "estimator.safetensors", make_estimator(config.estimator), features=content_key(models.features_key)
-    )
+    made_by = expected_features(models) if config.takes_over else content_key(models.features_key)
+    fitted = load(place / "estimator.safetensors", make_estimator(config.estimator), features=made_by)
     seen = readable(setup.axes, read_embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
     pool = seen.columns.take(np.arange(setup.axes.n))
-    return Learnt(models, fitted, targets, pool, covers_pool=len(setup.axes.rows) > setup.axes.m)
+    return Learnt(models, fitted, targets, pool, sure=len(setup.axes.rows) <= setup.axes.m and not config.takes_over)
+
+
+def _read(place: Path) -> SelectConfig:
+    """The recipe of a run folder; an estimator that was taken over is read from its copy there."""
+    config = read_recipe(place / "recipe.yaml")
+    return replace(config, estimator=str(place)) if is_folder("estimator", config.estimator) else config
 
 
 def _labels(place: Path, setup: Setup) -> Labels | None:

@@ -26,6 +26,7 @@ from nncift.estimator.storage import load, save
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
+from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
@@ -33,6 +34,7 @@ from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, se
 from nncift.pipeline.models import Models
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
+from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare
 from nncift.pipeline.states import arrays
 from nncift.pipeline.vectors import Embeddings, read_embeddings
@@ -49,6 +51,7 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
     Raises:
         NnciftError: anything that a user can mend.
     """
+    config = inherit(config)
     if config.output is None:
         raise ConfigError("no run folder: add -o RUN.")
     setup = prepare(config)
@@ -104,11 +107,16 @@ class _Road:
     def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
         """The whole road."""
         setup, folder = self.setup, self.folder
+        reuse = self._reuse(config)
         labelling = None if setup.pairs is None else self.labelling()
         notes = self._begin(config)
         set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
-        estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(config, labels)
+        estimator, fidelity = None, None
+        if reuse is not None:
+            estimator, fidelity = self._take_over(reuse, labels)
+        elif labels is not None and not setup.exact:
+            estimator, fidelity = self._estimate(config, labels)
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
         barred = self._barred()
@@ -120,6 +128,8 @@ class _Road:
         )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
+        if reuse is not None:
+            costs["training_anew"] = trained_anew(reuse.donor, setup)
         folder.write_json("costs.json", costs)
         for stage in self.used.values():
             notes |= stage.notes
@@ -248,6 +258,20 @@ class _Road:
         fitted = load(self.folder.path / "estimator.safetensors", estimator, features=made_by)
         return fitted, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
 
+    def _reuse(self, config: SelectConfig) -> Reuse | None:
+        """The estimator of another run, which is refused before anything is spent; None where one is trained."""
+        donor = donor_of(config)
+        if donor is None:
+            return None
+        reuse = Reuse(donor, self.setup, self.models, self.folder)
+        reuse.open()
+        return reuse
+
+    def _take_over(self, reuse: Reuse, labels: Labels | None) -> tuple[Fitted, dict[str, Any]]:
+        seen = self.features()
+        self._stage("estimate", reuse.depends(self.used), reuse.work(labels, seen, self.reporter))
+        return reuse.read()
+
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
         setup, difficulty, count = self.setup, self.setup.difficulty, config.phases
         self.reporter.begin("select", 0, "")
@@ -259,9 +283,10 @@ class _Road:
             picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
         receipt.write_picks(self.folder, setup.pool, picks, done)
         done.facts["objective"] = setup.why
-        if not setup.exact and labels is not None:
+        if not setup.exact:
             done.ledger.pair_predictions = int(np.prod(kernel_shape(setup.axes)))
             done.ledger.flops += ranked.flops
+        if not setup.exact and labels is not None:
             had = np.isin(np.arange(setup.axes.n), labels.j)
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
         if sentence := receipt.short_of(setup, len(picks.order)):

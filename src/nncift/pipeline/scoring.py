@@ -102,7 +102,7 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
     rows = learnt.targets
     means = learnt.fitted.kernel(rows, seen).candidate_means()
     own = learnt.fitted.kernel(rows, learnt.pool).candidate_means()
-    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) and not learnt.covers_pool else None
+    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) and learnt.sure else None
     own_keys = set(learnt.pool.keys)
     far = unlike(learnt.pool, seen) & np.array([key not in own_keys for key in seen.keys], dtype=bool)
     if far.mean() > _MANY_FAR:

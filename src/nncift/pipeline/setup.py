@@ -24,10 +24,12 @@ from nncift.objective.base import Objective, Rule
 from nncift.pipeline.allowance import Allowance, read_allowance
 from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
+from nncift.pipeline.donor import trained_by
 from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
+from nncift.pipeline.probe import draw_probe
 from nncift.registry import did_you_mean
 from nncift.run import lists_key
 
@@ -50,7 +52,7 @@ class Setup:
         allowance: what the subset may hold, None where only labels are wanted.
         labels: how many pairs to label.
         pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
-            values need no list.
+            values need no list, and for an estimator of another run that no label checks.
         exact: whether no estimator is needed: every pair is labelled, or the influence is free.
         difficulty: what the subset is cut into phases by, None where it is not.
     """
@@ -214,6 +216,13 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             "tokens. Use --objective facility-location or top-mean."
         )
     difficulty = choose_difficulty(config, allowance.rows if allowance else 0)
+    design = None if config.design == "auto" else config.design
+    if choosing is not None and choosing.takes_over:
+        check, pairs = draw_probe(config.labels, axes, config.seed, priced=traits.priced, design=design)
+        labels = check or LabelBudget("count", 0)
+        return Setup(
+            config, pool, target, existing, influence, objective, why, axes, allowance, labels, pairs, False, difficulty
+        )
     labels = parse_labels(config.labels)
     if choosing is not None and traits.free and labels.kind in ("auto", "all"):
         return Setup(
@@ -221,7 +230,6 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
-    design = None if config.design == "auto" else config.design
     pairs = draw_pairs(labels, axes, config.seed, priced=traits.priced, design=design)
     exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
     if choosing is not None and not exact and len(pairs[0]) < FEWEST_LABELS:
@@ -250,15 +258,21 @@ def class_key(name: str, cls: type) -> str:
 
 
 def make_estimator(name: str) -> Estimator:
-    """The estimator behind a name.
+    """The estimator behind a name; behind a run folder that which trained its estimator.
 
     Raises:
-        ConfigError: it is unknown, or is no estimator.
+        ConfigError: it is unknown, is no estimator, or one of a run that cannot tell new rows apart.
     """
+    run, name = name, trained_by(name) if registry.is_folder("estimator", name) else name
     made = registry.load("estimator", name)()
     if not hasattr(made, "fit"):
         raise ConfigError(
             f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
+        )
+    if name != run and getattr(made, "reads", "all") == "nothing":
+        raise ConfigError(
+            f"the estimator of the run in {run!r} is `{name}`, which reads no text: new rows are all the same to it. "
+            "Train one that reads: --estimator gaussian-process."
         )
     return made
 

@@ -152,7 +152,7 @@ def gain(line, following, cap, covered, worth):
     whole = len(line) - len(line) % LANES
     for first in range(0, whole, LANES):
         for at in range(first, first + LANES, CACHE_LINE):
-            ask_for(following, at)
+            ask_for(following, at)  # pyright: ignore[reportCallIssue]
         v, d = line[first : first + LANES], covered[first : first + LANES]
         if len(cap):
             c = cap[first : first + LANES]

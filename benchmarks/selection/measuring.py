@@ -27,7 +27,7 @@ class Line:
         scaled: the part of the peer's work that was timed; its time is divided by it.
         says: how equal the answers were.
         facts: what our side tells of a run.
-        cold: seconds of our first call where nothing is compiled yet; 0 where it was not measured.
+        cold: seconds that our first call compiles where no compiled code is on the disk; 0 where it was not measured.
         within: seconds of parts of our work, by what they are.
         apart: seconds of every run of the peer that are shown apart, such as compiling.
         given: bytes of the inputs.

@@ -57,8 +57,8 @@ class Bench:
         return {**found, "whole_wall": found["wall"] / share, "whole_cpu": found["cpu"] / share, "share": share}
 
     def cold(self, workload: str, side: str) -> float:
-        """Seconds of the first call where no compiled code is on the disk."""
-        return self._asked("cold", workload, self.size(workload), side=side, repeats=0)["first"]
+        """Seconds of a first call where no compiled code is on the disk, at a size at which nothing but compiling counts."""
+        return self._asked("cold", workload, load(workload).tiny, side=side, repeats=0)["first"]
 
     def memory(self, workload: str, side: str) -> float | None:
         """Bytes at the peak of a run over what the process held before it; None where the system does not say."""

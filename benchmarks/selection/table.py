@@ -86,7 +86,7 @@ def remarks(lines: Sequence[Line], able: dict[str, float]) -> list[str]:
         of.setdefault(line.title, []).append(line)
     for title, several in of.items():
         texts = list(dict.fromkeys(text for line in several for text in _remarks(line)))
-        said.append(f"{title[0].upper()}{title[1:]}: {'. '.join(texts)}.")
+        said.append(f"{title[0].upper()}{title[1:]}: {'; '.join(texts)}.")
     if any(line.scaled < 1 for line in lines):
         said.append("* timed on a part of the work and scaled.")
     said.append(
@@ -110,9 +110,7 @@ def _remarks(line: Line) -> list[str]:
         rest = max(line.theirs - line.apart, 0.0) / line.ours
         found.append(f"every {line.against} compiles for {_seconds(line.apart)}; without that it would be {rest:.1f}×")
     if line.cold:
-        found.append(
-            f"our first call ever takes {_seconds(line.cold)}, compiling included; the code is kept on the disk"
-        )
+        found.append(f"ours compiles for {_seconds(line.cold)}, once on a machine, which is counted nowhere")
     if line.row.measure == "memory":
         kept = (line.theirs + line.given) / (line.ours + line.given)
         found.append(

@@ -158,11 +158,14 @@ def test_json_lines_under_another_suffix(tmp_path: Path) -> None:
     cells=st.lists(st.lists(few, min_size=1, max_size=4), max_size=8),
     odd=st.lists(st.sampled_from([b'"open', b'"a"b,c\r\n', b"\xff,x\r\n", b"\r\n", b"one\r\n"]), max_size=3),
     start=st.sampled_from([b"", codecs.BOM_UTF8, b"\r\n\n"]),
+    third=st.sampled_from(["id", "\u00fcnit"]),
     end=st.sampled_from(["\r\n", "\n"]),
 )
-def test_a_csv_table(cells: list[list[str]], odd: list[bytes], start: bytes, end: str, tmp_path: Path) -> None:
+def test_a_csv_table(
+    cells: list[list[str]], odd: list[bytes], start: bytes, third: str, end: str, tmp_path: Path
+) -> None:
     table = io.StringIO(newline="")
-    csv.writer(table, lineterminator=end).writerows([["prompt", "response", "id"], ["ask", "say", "ä"], *cells])
+    csv.writer(table, lineterminator=end).writerows([["prompt", "response", third], ["ask", "say", "ä"], *cells])
     (tmp_path / "pool.csv").write_bytes(start + table.getvalue().encode() + b"".join(odd))
     check_file(tmp_path / "pool.csv")
 

@@ -94,7 +94,7 @@ def _elements(text: str, path: Path, place: int) -> Iterator[Record]:
             raise _broken(path, line, "nested too deeply") from error
         except ValueError as error:
             raise _broken(path, line, "a number with too many digits") from error
-        place += len(text[before:at].encode())
+        place += at - before  # what stands between elements is one byte a character
         raw, before = text[at:end].encode("utf-8"), end
         if isinstance(value, dict):
             yield Record(number, line, value, value, "", place, len(raw))

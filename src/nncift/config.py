@@ -137,6 +137,7 @@ class SelectConfig(_TeacherOptions):
     estimator: str = setting(
         "What learns the influence from the labels (see `nncift list`), or module:Class.", "gaussian-process"
     )
+    hidden: str | None = setting("Hidden layers of `network` or `paper`: 100, or 1000,500, or none.", None)
     features: Feature = setting(
         "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
         "states where these take at most a tenth of what labelling every pair would.",

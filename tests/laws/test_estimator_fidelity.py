@@ -23,7 +23,7 @@ from nncift.estimator.scoring import TrainingScale, score_group
 from nncift.estimator.training import TrainingConfig
 
 M, N, D = 60, 90, 4
-FAST = TrainingConfig(hidden=24, lr=5e-3, epochs=40, patience=5)
+FAST = TrainingConfig(hidden=(24,), lr=5e-3, epochs=40, patience=5)
 RNG = np.random.default_rng(7)
 E_TARGET, E_POOL = (RNG.normal(size=(rows, D)).astype(np.float32) for rows in (M, N))
 TARGET, POOL = embedding_features(E_TARGET), embedding_features(E_POOL)
@@ -113,7 +113,7 @@ def test_the_network_learns_the_distance_of_two_numbers() -> None:
     e_target, e_pool = rng.normal(size=(40, 1)).astype(np.float32), rng.normal(size=(70, 1)).astype(np.float32)
     kernel = np.abs(e_target - e_pool.T)
     labels, design = labels_of("60%", kernel)
-    config = TrainingConfig(hidden=24, lr=5e-3, epochs=80, tolerance=0)
+    config = TrainingConfig(hidden=(24,), lr=5e-3, epochs=80, tolerance=0)
     rows = embedding_features(e_target), embedding_features(e_pool)
     found = measure(labels, *rows, design_kind=design, estimator=Network(config), seed=0)  # type: ignore[arg-type]
     value = found.groups["all"].measures["r2"].value
@@ -254,7 +254,7 @@ def test_the_same_seed_judges_the_same() -> None:
 def test_a_pointwise_influence_is_judged_on_hidden_candidates() -> None:
     scores = (E_POOL[:, 0] ** 2)[None]
     labels, _ = labels_of("all", scores)
-    config = TrainingConfig(hidden=24, lr=5e-3, epochs=300, patience=60)
+    config = TrainingConfig(hidden=(24,), lr=5e-3, epochs=300, patience=60)
     found = measure(labels, None, POOL, design_kind="pointwise", estimator=Network(config), seed=0)
     assert found.held_out == 18 and list(found.groups) == ["all"]
     assert set(found.groups["all"].measures) == {"mse", "mse_unit", "r2", "spearman", "top_overlap"}

@@ -57,11 +57,15 @@ class DeepKernel:
         arrays = [(self.pool, 2), (self.target, 2), (self.weights, 1)]
         arrays += [*((layer, 2) for layer in self.layers), *((bias, 1) for bias in self.biases)]
         if any(array.dtype != np.float32 or array.ndim != axes for array, axes in arrays):
-            raise ConfigError("a deep kernel is made of float32 matrices, and of float32 vectors for biases and output.")
+            raise ConfigError(
+                "a deep kernel is made of float32 matrices, and of float32 vectors for biases and output."
+            )
         widths = [self.pool.shape[1], *(len(layer) for layer in self.layers)]
         into = [*(layer.shape[1] for layer in self.layers), len(self.weights)]
         if not self.layers or widths != into or widths != [self.target.shape[1], *map(len, self.biases)]:
-            raise ConfigError(f"the widths of the hidden layers differ: {widths} go into {into}. Take all from one network.")
+            raise ConfigError(
+                f"the widths of the hidden layers differ: {widths} go into {into}. Take all from one network."
+            )
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -186,7 +190,12 @@ def _layer(layer, bias, here, there):
         b0, b1, b2, b3 = four(bias, unit)
         s0[:], s1[:], s2[:], s3[:] = b0, b1, b2, b3
         for k in range(0, layer.shape[1], GROUP):
-            w0, w1, w2, w3 = four(layer[unit], k), four(layer[unit + 1], k), four(layer[unit + 2], k), four(layer[unit + 3], k)
+            w0, w1, w2, w3 = (
+                four(layer[unit], k),
+                four(layer[unit + 1], k),
+                four(layer[unit + 2], k),
+                four(layer[unit + 3], k),
+            )
             x0, x1, x2, x3 = here[k], here[k + 1], here[k + 2], here[k + 3]
             for c in range(_TILE):
                 x = (x0[c], x1[c], x2[c], x3[c])

@@ -70,7 +70,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     )
     labels = _labels(place, setup)
     estimator = (
-        load(place / "estimator.safetensors", make_estimator(config.estimator), features=None)
+        load(place / "estimator.safetensors", make_estimator(config.estimator, hidden=config.hidden), features=None)
         if "estimate" in used
         else None
     )
@@ -128,7 +128,9 @@ def reopen_estimator(path: str | Path) -> Learnt:
         )
     models = Models(setup, Silent())
     fitted = load(
-        place / "estimator.safetensors", make_estimator(config.estimator), features=content_key(models.features_key)
+        place / "estimator.safetensors",
+        make_estimator(config.estimator, hidden=config.hidden),
+        features=content_key(models.features_key),
     )
     seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))

@@ -16,8 +16,9 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator
+from nncift.estimator.base import Estimator, Layered
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
+from nncift.estimator.network import parse_hidden
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.choosing import choose_objective
@@ -98,7 +99,7 @@ class Setup:
         config = self.config
         if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
             return False
-        if getattr(make_estimator(config.estimator), "reads", "all") != "all":
+        if getattr(make_estimator(config.estimator, hidden=config.hidden), "reads", "all") != "all":
             return False
         return config.features == "states" or _CHEAP * work(self.calls(self.all_asked)) >= self.readable
 
@@ -159,7 +160,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     choosing = config if isinstance(config, SelectConfig) else None
     if choosing is not None:
-        make_estimator(choosing.estimator)  # a wrong word is told before anything is spent
+        make_estimator(choosing.estimator, hidden=choosing.hidden)  # a wrong word is told before anything is spent
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
     existing = None
@@ -219,18 +220,29 @@ def class_key(name: str, cls: type) -> str:
     return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
 
 
-def make_estimator(name: str) -> Estimator:
+def make_estimator(name: str, *, hidden: str | None = None) -> Estimator:
     """The estimator behind a name.
 
+    Args:
+        name: registered, or a user's `module:Class`.
+        hidden: its hidden layers in words; None for its own.
+
     Raises:
-        ConfigError: it is unknown, or is no estimator.
+        ConfigError: it is unknown, is no estimator, or has no hidden layers to choose.
     """
     made = registry.load("estimator", name)()
     if not hasattr(made, "fit"):
         raise ConfigError(
             f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
         )
-    return made
+    if hidden is None:
+        return made
+    layout = parse_hidden(hidden)
+    if not isinstance(made, Layered):
+        raise ConfigError(
+            f"the estimator {name!r} has no hidden layers. Leave out --hidden, or say --estimator network."
+        )
+    return made.with_hidden(layout)
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -16,10 +17,7 @@ def random_kernel(seed: int, *, n: int, m: int, widths: tuple[int, ...]) -> tupl
     """A kernel of some hidden layers, and its K [m, n] in float64, pair by pair."""
     rng = np.random.default_rng(seed)
     pool, target = (rng.normal(size=(rows, widths[0])).astype(np.float32) for rows in (n, m))
-    layers = tuple(
-        (rng.normal(size=(out, into)) / np.sqrt(into)).astype(np.float32)
-        for into, out in zip(widths, widths[1:], strict=False)
-    )
+    layers = tuple((rng.normal(size=(out, into)) / np.sqrt(into)).astype(np.float32) for into, out in pairwise(widths))
     biases = tuple(rng.normal(size=out).astype(np.float32) for out in widths[1:])
     weights = (rng.normal(size=widths[-1]) / np.sqrt(widths[-1])).astype(np.float32)
     x = np.maximum(target[:, None].astype(np.float64) + pool[None], 0)

@@ -99,6 +99,7 @@ def test_a_perfect_and_a_reversed_estimator() -> None:
     perfect = judge(labels, estimator=Told(lambda train, i, j: KERNEL[i, j]))
     reverse = judge(labels, estimator=Told(lambda train, i, j: -KERNEL[i, j]))
     assert perfect.verdict == "beats" and reverse.verdict == "worse"
+    assert perfect.warning() is None and "is worse than row + column means" in str(reverse.warning())
     for group in perfect.groups.values():
         measures = group.measures
         assert (measures["mse"].value, measures["r2"].value) == (0, 1)
@@ -206,6 +207,7 @@ def test_what_the_labels_do_not_support_is_not_claimed(caplog: pytest.LogCapture
     }
     assert few.held_out < 10
     assert "Nothing can be said about the estimator" in few.sentence()
+    assert f"too few labels could be held out ({few.held_out})" in str(few.warning())
     assert "24 labels are too few" in caplog.text
 
 

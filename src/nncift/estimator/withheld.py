@@ -49,7 +49,7 @@ class Trials:
         """Share of the squared error of the mean that an estimator removes."""
         return 1 - self.error[name] / self.spread if self.spread > 0 else 0.0
 
-    def simplest(self) -> str | None:
+    def first(self) -> str | None:
         """The first of the estimators, in the order in which they were given, whose error is no more than one standard error
         of the difference above the least; None where there was nothing to judge by."""
         if not self.labels:

@@ -152,6 +152,7 @@ class SelectConfig(_TeacherOptions):
         "What learns the influence from the labels (see `nncift list`), module:Class, or a finished run whose own is reused.",
         "gaussian-process",
     )
+    hidden: str | None = setting("Hidden layers of `network` or `paper`: 100, or 1000,500, or none.", None)
     features: Feature = setting(
         "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
         "states where these take at most a tenth of what labelling every pair would.",

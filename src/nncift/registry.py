@@ -43,6 +43,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "network": "nncift.estimator.perceptron:Network",
         "paper": "nncift.estimator.perceptron:PaperNetwork",
         "means": "nncift.estimator.means:Means",
+        "auto": "nncift.estimator.auto:Auto",
     },
     "objective": {
         "facility-location": "nncift.objective.coverage:FacilityLocation",

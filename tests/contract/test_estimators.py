@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from nncift import registry
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
-from nncift.estimator.base import Estimator, Fitted
+from nncift.estimator.base import Estimator, Fitted, Layered
 from nncift.estimator.features import Features
 from nncift.estimator.means import Means
 from nncift.estimator.storage import load, save
@@ -86,6 +87,23 @@ def test_a_row_is_told_by_what_it_holds_and_not_by_where_it_stands(name: str) ->
     some, few = np.array([7, 3, 30]), np.array([20, 2])
     part = found.kernel(target.take(few), pool.take(some)).fill()
     assert part == pytest.approx(whole[np.ix_(some, few)], abs=1e-5)
+
+
+@pytest.mark.parametrize("hidden", [(), (7,), (9, 4)])
+@pytest.mark.parametrize("name", ["network", "paper"])
+def test_networks_take_any_hidden_layers_and_their_files_keep_them(
+    name: str, hidden: tuple[int, ...], tmp_path: Path
+) -> None:
+    labels, target, pool, _ = problem()
+    estimator = registry.load("estimator", name)()
+    assert isinstance(estimator, Layered)
+    found = estimator.with_hidden(hidden).fit(labels, target, pool, seed=0)
+    save(found, tmp_path / "one", features="some")
+    back = load(tmp_path / "one", estimator, features="some")  # which has other layers itself
+    values = found.kernel(target, pool).fill()
+    assert np.array_equal(values, back.kernel(target, pool).fill()) and values.std() > 0
+    widths = (found.record()["dimension"] * 2 + 1, *hidden, 1)
+    assert found.weights == sum((into + 1) * out for into, out in pairwise(widths))
 
 
 @pytest.mark.parametrize("name", NAMES)

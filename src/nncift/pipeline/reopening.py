@@ -73,7 +73,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     )
     labels = _labels(place, setup)
     estimator = (
-        load(place / "estimator.safetensors", make_estimator(config.estimator), features=None)
+        load(place / "estimator.safetensors", make_estimator(config.estimator, hidden=config.hidden), features=None)
         if "estimate" in used
         else None
     )
@@ -132,7 +132,8 @@ def reopen_estimator(path: str | Path) -> Learnt:
         )
     models = Models(setup, Silent())
     made_by = expected_features(models) if config.takes_over else content_key(models.features_key)
-    fitted = load(place / "estimator.safetensors", make_estimator(config.estimator), features=made_by)
+    estimator = make_estimator(config.estimator, hidden=config.hidden)
+    fitted = load(place / "estimator.safetensors", estimator, features=made_by)
     seen = readable(setup.axes, read_embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
     pool = seen.columns.take(np.arange(setup.axes.n))

@@ -20,6 +20,7 @@ from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.data.views import take
 from nncift.errors import ConfigError, RunError
+from nncift.estimator.auto import FittedAuto
 from nncift.estimator.base import Fitted, Unsure
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
@@ -228,7 +229,7 @@ class _Road:
         return readable(axes, vectors, states)
 
     def _estimate(self, config: SelectConfig, labels: Labels) -> tuple[Fitted, dict[str, Any]]:
-        estimator, seed = make_estimator(config.estimator), config.seed
+        estimator, seed = make_estimator(config.estimator, hidden=config.hidden), config.seed
         seen = self.features()
         made_by = content_key(self.models.features_key)
 
@@ -241,17 +242,23 @@ class _Road:
             fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
-            self.folder.write_json("fidelity.json", fidelity.record() | _candidate_means(fitted, seen, self.setup.axes))
+            self.folder.write_json(
+                "fidelity.json",
+                fidelity.record() | _choice(fitted) | _candidate_means(fitted, seen, self.setup.axes),
+            )
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
             done.ledger.flops += fitted.flops
             self.reporter.end(fitted.summary())
+            if warning := fidelity.warning():
+                done.note("estimator", warning)
 
         depends = {
             "code": CODE["estimate"],
             "labels": self.used["label"].key,
             "features": {name: self.used[name].key for name in ("embed", "states") if name in self.used},
             "estimator": class_key(config.estimator, type(estimator)),
+            "hidden": config.hidden,
             "seed": seed,
         }
         self._stage("estimate", depends, work)
@@ -303,6 +310,11 @@ class _Road:
             )
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         self.reporter.end(f"{len(picks.order):,} picks{gains}")
+
+
+def _choice(fitted: Fitted) -> dict[str, Any]:
+    """Which estimator was chosen among which, and by how much, where one was."""
+    return {"choice": asdict(fitted.choice)} if isinstance(fitted, FittedAuto) else {}
 
 
 def _candidate_means(fitted: Fitted, seen: Readable, axes: Axes) -> dict[str, Any]:

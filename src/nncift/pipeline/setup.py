@@ -17,8 +17,9 @@ from nncift.data.rows import Pool, keys_of, raw_of
 from nncift.data.views import join
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator
+from nncift.estimator.base import Estimator, Layered
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
+from nncift.estimator.network import parse_hidden
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.allowance import Allowance, read_allowance
@@ -125,7 +126,7 @@ class Setup:
         config = self.config
         if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
             return False
-        if getattr(make_estimator(config.estimator), "reads", "all") != "all":
+        if getattr(make_estimator(config.estimator, hidden=config.hidden), "reads", "all") != "all":
             return False
         return config.features == "states" or _CHEAP * work(self.calls(self.all_asked)) >= self.readable
 
@@ -186,7 +187,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     choosing = config if isinstance(config, SelectConfig) else None
     if choosing is not None:
-        make_estimator(choosing.estimator)  # a wrong word is told before anything is spent
+        make_estimator(choosing.estimator, hidden=choosing.hidden)  # a wrong word is told before anything is spent
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
     existing = None
@@ -257,11 +258,16 @@ def class_key(name: str, cls: type) -> str:
     return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
 
 
-def make_estimator(name: str) -> Estimator:
+def make_estimator(name: str, *, hidden: str | None = None) -> Estimator:
     """The estimator behind a name; behind a run folder that which trained its estimator.
 
+    Args:
+        name: registered, or a user's `module:Class`.
+        hidden: its hidden layers in words; None for its own.
+
     Raises:
-        ConfigError: it is unknown, is no estimator, or one of a run that cannot tell new rows apart.
+        ConfigError: it is unknown, is no estimator, has no hidden layers to choose, or is one of a run that cannot tell new
+            rows apart.
     """
     run, name = name, trained_by(name) if registry.is_folder("estimator", name) else name
     made = registry.load("estimator", name)()
@@ -274,7 +280,14 @@ def make_estimator(name: str) -> Estimator:
             f"the estimator of the run in {run!r} is `{name}`, which reads no text: new rows are all the same to it. "
             "Train one that reads: --estimator gaussian-process."
         )
-    return made
+    if hidden is None:
+        return made
+    layout = parse_hidden(hidden)
+    if not isinstance(made, Layered):
+        raise ConfigError(
+            f"the estimator {name!r} has no hidden layers. Leave out --hidden, or say --estimator network."
+        )
+    return made.with_hidden(layout)
 
 
 def make_influence(config: LabelConfig | SelectConfig) -> Influence:

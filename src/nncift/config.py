@@ -16,7 +16,7 @@ from nncift.registry import PACKAGED_MODELS, did_you_mean, is_folder, names
 from nncift.version import __version__
 
 Known = Literal["keep", "predict"]
-Design = Literal["auto", "block", "stripes", "spread", "cross"]
+Design = Literal["auto", "block", "stripes", "spread", "cross", "adaptive"]
 Feature = Literal["auto", "embedding", "states"]
 Task = Literal["instruction", "task-specific", "continual"]
 
@@ -76,13 +76,13 @@ class _TeacherOptions(Options):
         "Sentence-transformers id or folder, `minilm`, or POOL.npy,TARGET.npy.", None, short="-e"
     )
     labels: str = setting(
-        "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, all, or auto (none: trust a reused "
-        "estimator unchecked).",
+        "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, 5000calls of the model, 10min, all, or "
+        "auto: in rounds until more would change little (none: trust a reused estimator unchecked).",
         "auto",
     )
     design: Design = setting(
-        "How the labels lie among the pairs: block, stripes, spread or cross; auto: a block where rows are what an exact "
-        "influence costs, else stripes.",
+        "How the labels lie among the pairs: block, stripes, spread, cross, or adaptive (rounds that go on where the estimator "
+        "is least sure); auto: a block where rows are what an exact influence costs, else stripes.",
         "auto",
     )
     format: str = setting("Row layout of the pool: auto, alpaca, sharegpt, messages, prompt-completion, text.", "auto")

@@ -4,38 +4,35 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
 from nncift.data.rows import ids_of, keys_of
 from nncift.data.views import join, take
-from nncift.embed.base import unit_rows
 from nncift.embed.cache import missing_texts
 from nncift.embed.choose import Texts
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.states import row_states
+from nncift.estimator.budget import LabelBudget
+from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.blocks import kernel_bytes
 from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.inputs import describe_rejected
-from nncift.pipeline.journal import Pairs
 from nncift.pipeline.models import Models
+from nncift.pipeline.pace import measure_pace, pairs_in
 from nncift.pipeline.receipt import anew_text, calls_text
 from nncift.pipeline.reuse import trained_anew
-from nncift.pipeline.setup import Setup, prepare
-from nncift.progress import Reporter, Silent
+from nncift.pipeline.setup import Setup, prepare, with_labels
+from nncift.progress import Reporter
 from nncift.run import Work
-from nncift.seeds import generator
 
-_PROBE_SECONDS = 8.0
-_PROBE_PAIRS = 96
 _PROBE_TEXTS = 64
 
 
@@ -47,9 +44,10 @@ class Plan:
         rows: usable rows by role.
         rejected: how many rows cannot be used, in words, or None.
         budget: rows to choose.
-        labels: exact influences to compute; None where they are free.
+        labels: exact influences to compute, the most where they are drawn until it is enough; None where they are free.
         lm_forwards: sequences that go forward through the language model for them.
         lm_backwards: sequences that go backward.
+        least: the same three where the first look finds that it is enough; None where the number is fixed.
         exact_lm_forwards: forward passes that labelling every pair would take.
         exact_lm_backwards: backward passes that it would take.
         state_lm_forwards: forwards to read each row for the estimator, kept ones included.
@@ -67,6 +65,7 @@ class Plan:
     labels: int | None
     lm_forwards: int
     lm_backwards: int
+    least: dict[str, int] | None
     exact_lm_forwards: int
     exact_lm_backwards: int
     state_lm_forwards: int
@@ -87,14 +86,16 @@ class Plan:
         if self.rejected:
             lines.append(f"{self.rejected}.")
         if self.labels is not None:
-            lines.append(f"Exact influences: {self.labels:,}.")
+            fewest = f" at most, in rounds; {self.least['labels']:,} where these are found enough" if self.least else ""
+            lines.append(f"Exact influences: {self.labels:,}{fewest}.")
         if self.training_anew is not None:
             lines.append(anew_text(self.training_anew, self.labels or 0))
         if self.exact_lm_forwards:
             now = Calls(self.lm_forwards, self.lm_backwards)
             exact = Calls(self.exact_lm_forwards, self.exact_lm_backwards)
+            least = "" if self.least is None else f" at most, {calls_text(_calls(self.least))} at least"
             lines.append(
-                f"Language-model calls: {calls_text(now)}; every pair would take {calls_text(exact)} "
+                f"Language-model calls: {calls_text(now)}{least}; every pair would take {calls_text(exact)} "
                 f"({work(now) / work(exact):.2%})."
             )
         if self.state_lm_forwards:
@@ -117,19 +118,27 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     setup = prepare(config)
     models = Models(setup, reporter)
     donor = donor_of(config)
-    pairs = setup.pairs
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
     encoder_calls = 0
     if needs_embeddings:
         encoder_calls, seconds["embed"] = _probe_embedder(setup, models)
     calls = exact = Calls()
-    if pairs is not None:
-        traits = setup.influence.traits
-        if traits.needs_model:
-            calls, exact = setup.calls(setup.asked), setup.calls(setup.all_asked)
-        probe = _probe_rows if traits.needs_model and traits.priced == "row" else _probe_pairs
-        seconds["label"] = probe(setup, models, pairs)
+    labels: int | None = None
+    least: dict[str, int] | None = None
+    if setup.pairs is not None:
+        seen = models.embed(Work()).whole() if setup.influence.traits.needs_embeddings else None
+        pace = measure_pace(setup, models, seen, Ledger())
+        if setup.labels.kind == "seconds":
+            setup = with_labels(setup, LabelBudget("count", pairs_in(setup, pace, setup.labels.amount)))
+        asked = setup.asked
+        if setup.rounds is not None:
+            asked = setup.asked_of(setup.draw(setup.rounds.most))
+            least = _least(setup, setup.rounds)
+        seconds["label"] = pace.seconds(setup, asked)
+        labels = asked.pairs
+        if setup.influence.traits.needs_model:
+            calls, exact = setup.calls(asked), setup.calls(setup.all_asked)
     if setup.reads_states:
         seconds["states"] = _probe_states(setup, models)
     objective = setup.objective
@@ -138,9 +147,10 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         describe_rejected(setup.pools()),
         setup.budget,
         objective.name if objective else "",
-        None if pairs is None else len(pairs[0]),
+        labels,
         calls.forwards,
         calls.backwards,
+        least,
         exact.forwards,
         exact.backwards,
         setup.readable if setup.reads_states else 0,
@@ -150,6 +160,19 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         {stage: round(value, 1) for stage, value in seconds.items()},
         None if donor is None else trained_anew(donor, setup),
     )
+
+
+def _least(setup: Setup, rounds: Schedule) -> dict[str, int] | None:
+    """What it takes where the rounds end as soon as they may."""
+    if not rounds.stops:
+        return None
+    asked = setup.asked_of(setup.draw(rounds.least))
+    calls = setup.calls(asked)
+    return {"labels": asked.pairs, "lm_forwards": calls.forwards, "lm_backwards": calls.backwards}
+
+
+def _calls(least: dict[str, int]) -> Calls:
+    return Calls(least["lm_forwards"], least["lm_backwards"])
 
 
 def _phase_forwards(setup: Setup) -> int:
@@ -185,70 +208,6 @@ def _probe_states(setup: Setup, models: Models) -> float:
         started = time.perf_counter()
         row_states(models.lms[0], some, folder=Path(folder) / "timed")
         return (time.perf_counter() - started) * len(distinct) / len(some)
-
-
-def _probe_rows(setup: Setup, models: Models, pairs: Pairs) -> float:
-    """Seconds for an influence that pays by the row: the whole of it, training included, on a few rows, scaled up by calls."""
-    whole = models.context(None, Ledger())
-    rng = generator(setup.config.seed, "plan")
-    rows, columns = (_some(asked, count, rng) for asked, count in ((whole.asked_targets, 8), (whole.asked_pool, 24)))
-    with tempfile.TemporaryDirectory() as folder:
-        few = replace(
-            whole,
-            targets=take(whole.targets, rows),
-            pool=take(whole.pool, columns),
-            own_targets=None if whole.own_targets is None else int((rows < whole.own_targets).sum()),
-            asked_targets=np.arange(len(rows)),
-            asked_pool=np.arange(len(columns)),
-            folder=Path(folder),
-            reporter=Silent(),
-            target_embeddings=unit_rows(rng.standard_normal((len(rows), 384))),  # none is read for its meaning here
-            pool_embeddings=unit_rows(rng.standard_normal((len(columns), 384))),
-        )
-        m = len(rows) if setup.influence.traits.pairwise else 1
-        i, j = np.tile(np.arange(m), len(columns)), np.repeat(np.arange(len(columns)), m)
-        started = time.perf_counter()
-        session = setup.influence.start(few)
-        session.label(i, j, session.prepare(np.arange(m), on_progress=_ignore), on_progress=_ignore)
-        seconds = time.perf_counter() - started
-    few_asked = Asked(len(rows), len(columns), len(i), len(columns))
-    return seconds * work(setup.calls(setup.asked)) / work(setup.calls(few_asked))
-
-
-def _some(positions: ndarray, count: int, rng: np.random.Generator) -> ndarray:
-    """At most so many of the positions, sorted."""
-    return np.sort(rng.permutation(positions)[:count])
-
-
-def _probe_pairs(setup: Setup, models: Models, pairs: Pairs) -> float:
-    """Seconds to label the pairs: a random sample of whole candidates is labelled after a warm-up, and its rate scaled up.
-
-    The sample grows until it has taken long enough to be told from noise.
-    """
-    i, j = pairs
-    embeddings = models.embed(Work()).whole() if setup.influence.traits.needs_embeddings else None
-    session = setup.influence.start(models.context(embeddings, Ledger()))
-    order = generator(setup.config.seed, "plan").permutation(np.unique(j))
-    targets = np.unique(i)
-    probe = targets[:: max(1, len(targets) // 24)]
-    session.prepare(probe[:2], on_progress=_ignore)
-    started = time.perf_counter()
-    session.prepare(probe, on_progress=_ignore)
-    seconds = (time.perf_counter() - started) * len(targets) / len(probe)
-    spent, labelled, at = 0.0, 0, 0
-    while at < len(order) and (labelled < _PROBE_PAIRS or spent < 1.0) and spent < _PROBE_SECONDS:
-        chosen = np.isin(j, order[at : at + 8])
-        prepared = session.prepare(np.unique(i[chosen]), on_progress=_ignore)
-        started = time.perf_counter()
-        session.label(i[chosen], j[chosen], prepared, on_progress=_ignore)
-        spent += time.perf_counter() - started
-        labelled += int(chosen.sum())
-        at += 8
-    return seconds + spent * len(i) / labelled
-
-
-def _ignore(count: int) -> None:
-    """A probe shows no progress."""
 
 
 def _time(seconds: float) -> str:

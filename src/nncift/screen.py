@@ -85,6 +85,9 @@ def summary_lines(picked: Selection) -> list[str]:
     lines = []
     if facts["fidelity"]:
         lines.append(facts["fidelity"])
+    if picked.learning:
+        rounds = picked.learning["rounds"]
+        lines.append(f"{rounds[-1]['labels']:,} labels in {len(rounds)} rounds: {picked.learning['why']}.")
     means = (picked.fidelity or {}).get("candidate_means")
     if means:
         lines.append(

@@ -91,6 +91,7 @@ class Selection:
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
         influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
+        learning: the learning curve, where labels were drawn in rounds (`learning.json`).
     """
 
     pool: Pool
@@ -104,6 +105,7 @@ class Selection:
     folder: Path
     ranker: Callable[[int], Picks]
     influences: Callable[[], Influences]
+    learning: dict[str, Any] | None = None
 
     def __len__(self) -> int:
         return len(self.picks.order)
@@ -185,6 +187,7 @@ class Selection:
             "picks_with_labels": self.facts.get("picks_with_labels"),
             "rows_with_labels": self.facts.get("rows_with_labels"),
             "fidelity": self.fidelity["sentence"] if self.fidelity else None,
+            "learning": self.learning,
             "costs": self.costs,
             "notes": self.notes,
             "subset": None if self.subset is None else str(self.subset),

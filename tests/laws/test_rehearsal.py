@@ -13,13 +13,15 @@ import pytest
 import nncift
 from nncift.data.arrays import read_npz, write_npz
 from nncift.errors import ConfigError, DataError
-from nncift.estimator.budget import NamedDesign, parse_labels
+from nncift.estimator.budget import AskedDesign, parse_labels
 from nncift.estimator.design import pairs_to_label
+from nncift.estimator.schedule import Schedule
 from nncift.rehearsal.gains import Yardstick
 from nncift.rehearsal.matrix import read_matrix
 from nncift.rehearsal.options import FidelityConfig
-from nncift.rehearsal.records import Record
+from nncift.rehearsal.records import BASELINE, Record
 from nncift.rehearsal.rehearse import rehearse
+from nncift.rehearsal.table import shown
 from nncift.rehearsal.trials import draw_trials
 from nncift.seeds import generator
 from toy_rehearsal import Known, M, N, brute_spearman, make_known, make_pointwise
@@ -74,17 +76,20 @@ def brute(known: Known, written: dict[str, np.ndarray], apart: np.ndarray) -> di
 
 def test_every_figure_can_be_recomputed_from_the_predictions(known: Known, tmp_path: Path) -> None:
     records = judge(known, estimator=CHEAP, design="all", unseen="50%", predictions=str(tmp_path / "out"))
-    designs, estimators = get_args(NamedDesign), CHEAP.split(",")
-    expected = [(design, name) for design in designs for name in estimators] + [("-", "predict the mean")]
+    designs, estimators = get_args(AskedDesign), CHEAP.split(",")
+    combinations = [
+        (design, name) for design in designs for name in estimators if (design, name) != ("adaptive", "means")
+    ]
+    expected = [*combinations, ("-", "predict the mean")]
     for candidates in ("all", "unseen"):
         assert list(rows_of(records, candidates)) == expected
     assert len(records) == 2 * len(expected)
     assert sorted(path.name for path in (tmp_path / "out").iterdir()) == sorted(
-        f"{design}-{name}-{repeat}.npz" for design in designs for name in estimators for repeat in range(2)
+        f"{design}-{name}-{repeat}.npz" for design, name in combinations for repeat in range(2)
     )
     yardstick = Yardstick.of(read_matrix(known.folder / "labels.npz"), seed=0)
     places = [np.argsort(ids) for ids in (known.target_ids, known.pool_ids)]
-    for design, name in expected[:-1]:
+    for design, name in combinations:
         files = [read_npz(tmp_path / "out" / f"{design}-{name}-{repeat}.npz") for repeat in range(2)]
         for written in files:
             assert written["predicted"].dtype == np.float32 and written["predicted"].shape == (M, N)
@@ -112,8 +117,58 @@ def test_every_figure_can_be_recomputed_from_the_predictions(known: Known, tmp_p
         assert rows_of(records)[design, name]["seconds"]["mean"] > 0
 
 
+def test_auto_labels_in_rounds_as_select_does(tmp_path: Path) -> None:
+    known = make_known(tmp_path / "known", m=24, n=60)
+    records = judge(known, labels="auto", estimator=CHEAP, design="stripes,adaptive", predictions=str(tmp_path / "out"))
+    found = rows_of(records)
+    assert set(found) == {
+        *(("stripes", name) for name in CHEAP.split(",")),
+        ("adaptive", "gaussian-process"),
+        BASELINE[:2],
+    }
+    schedule = Schedule.auto(24, 60)
+    assert schedule is not None
+    for (design, name), record in found.items():
+        if name == BASELINE[1]:
+            assert record["learning"] is None
+            continue
+        curves = record["learning"]
+        assert curves is not None and len(curves) == 2
+        for repeat, curve in enumerate(curves):
+            written = read_npz(tmp_path / "out" / f"{design}-{name}-{repeat}.npz")
+            assert written["labelled"].sum() == curve[-1]["labels"] <= schedule.most
+            assert curve[0]["labels"] == schedule.first and len(curve) >= 3
+            assert all(0 <= point["jaccard"] <= 1 and -1 <= point["likeness"] <= 1 for point in curve[1:])
+        assert record["labels"] == round(np.mean([curve[-1]["labels"] for curve in curves]))
+    assert found["stripes", "gaussian-process"]["default"] and not found["adaptive", "gaussian-process"]["default"]
+    first = [
+        read_npz(tmp_path / "out" / f"{design}-gaussian-process-0.npz")["labelled"]
+        for design in ("stripes", "adaptive")
+    ]
+    assert (first[0] & first[1]).sum() >= schedule.first and not np.array_equal(*first)
+    table = "\n".join(shown(records, FidelityConfig.of(known.options(labels="auto", repeats=2))))
+    assert "adaptive, gaussian-process: " in table and "rounds on average" in table
+
+
+def test_rounds_leave_withheld_candidates_alone(tmp_path: Path) -> None:
+    known = make_known(tmp_path / "known", m=24, n=60)
+    for design in ("stripes", "adaptive"):
+        options = {"labels": "25%", "design": design, "estimator": "gaussian-process", "unseen": "50%", "repeats": 1}
+        judge(known, **options, predictions=str(tmp_path / "out"))
+        written = read_npz(tmp_path / "out" / f"{design}-gaussian-process-0.npz")
+        assert written["labelled"].sum() == 360 and written["unseen"].sum() == 30
+        assert not written["labelled"][:, written["unseen"]].any()
+        assert not written["labelled"][~np.isfinite(known.values)].any()
+
+
+@pytest.mark.parametrize("labels", ["500calls", "10min"])
+def test_a_matrix_does_not_know_what_its_influences_cost(known: Known, labels: str) -> None:
+    with pytest.raises(ConfigError, match="take an influence whose price is known"):
+        judge(known, labels=labels)
+
+
 def test_all_designs_of_a_repeat_withhold_the_same_candidates(known: Known, tmp_path: Path) -> None:
-    judge(known, design="all", unseen="40%", predictions=str(tmp_path))
+    judge(known, design="block,stripes,spread,cross", unseen="40%", predictions=str(tmp_path))
     for repeat in range(2):
         unseen = [read_npz(path)["unseen"] for path in sorted(tmp_path.glob(f"*-{repeat}.npz"))]
         assert len(unseen) == 4 and all(np.array_equal(one, unseen[0]) for one in unseen)

@@ -11,8 +11,10 @@ from nncift.errors import ConfigError
 from nncift.registry import did_you_mean
 
 NamedDesign = Literal["block", "stripes", "spread", "cross"]
+"""The designs that are drawn without a fitted estimator."""
+AskedDesign = Literal["block", "stripes", "spread", "cross", "adaptive"]
 """The designs that can be asked for by name."""
-DesignKind = Literal["all", "block", "stripes", "pointwise", "spread", "cross"]
+DesignKind = Literal["all", "block", "stripes", "pointwise", "spread", "cross", "adaptive"]
 """How the labels lie in the kernel; `all` and `pointwise` follow from the budget and from the influence."""
 Price = Literal["pair", "row"]
 """What an exact influence costs: something for every pair, or something for every row and column and nothing for the pairs
@@ -25,7 +27,11 @@ _AUTO_PER_CANDIDATE = 10
 _AUTO_SHARE = 0.05
 _AUTO_ALL = 400  # so few pairs are labelled in a minute, and 5 % of them would teach nothing
 _AUTO_POINTWISE = 64  # a tenth of fewer would not measure anything
-_FORMS = "Valid forms: all, 5% (of the pairs), 2000 (pairs), u=5% (of the targets times the same of the pool), auto."
+_FORMS = (
+    "Valid forms: all, 5% (of the pairs), 2000 (pairs), u=5% (of the targets times the same of the pool), 5000calls (of the "
+    "language model), 600s, 10min or 2h (of labelling), auto."
+)
+_SECONDS = {"s": 1, "min": 60, "h": 3600}
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,11 +39,12 @@ class LabelBudget:
     """How many pairs to label, as the user said it.
 
     Attributes:
-        kind: `auto`, `all`, `share` of the pairs, `count` of pairs, or `block` (a share of either axis, the paper's u).
-        amount: the share in (0, 1], or the number of pairs; 0 where the kind needs none.
+        kind: `auto`, `all`, `share` of the pairs, `count` of pairs, `block` (a share of either axis, the paper's u), `calls`
+            of the language model (a backward pass is two), or `seconds` of labelling.
+        amount: the share in (0, 1], or the number of pairs, calls or seconds; 0 where the kind needs none.
     """
 
-    kind: Literal["auto", "all", "share", "count", "block"]
+    kind: Literal["auto", "all", "share", "count", "block", "calls", "seconds"]
     amount: float = 0.0
 
     def design(self, m: int, *, priced: Price = "pair") -> DesignKind:
@@ -52,8 +59,13 @@ class LabelBudget:
         """How many pairs are asked for in a kernel of m targets and n candidates, before any is ruled out.
 
         Raises:
-            ConfigError: more are asked for than the kernel has.
+            ConfigError: more are asked for than the kernel has, or what a pair costs has to be known.
         """
+        if self.kind in ("calls", "seconds"):
+            raise ConfigError(
+                f"labels in {self.kind} take an influence whose price is known, as in `nncift select`. Say a number of pairs "
+                "or a percentage here."
+            )
         if self.kind == "count":
             if self.amount > m * n:
                 raise ConfigError(
@@ -92,8 +104,9 @@ def parse_labels(text: str | int | None) -> LabelBudget:
 
     Arguments:
         text: `all`; `5%` of the pairs; `2000` (or the int) pairs; `u=5%` of the targets times 5 % of the pool, the
-            paper's block; None or `auto` for 10 labels per candidate or 5 % of the pairs, whichever is fewer (all
-            where there are at most 400 pairs; a
+            paper's block; `5000calls` of the language model, a backward pass counting as two; `600s`, `10min` or `2h` of
+            labelling; None or `auto` for as many as it takes (`estimator.schedule`), and where labels are not drawn in
+            rounds for 10 per candidate or 5 % of the pairs, whichever is fewer (all where there are at most 400 pairs; a
             pointwise influence: 5 % of the pool, at least 64).
 
     Raises:
@@ -106,6 +119,10 @@ def parse_labels(text: str | int | None) -> LabelBudget:
     word = str(text).strip().lower()
     if word in ("all", "auto"):
         return LabelBudget(word)
+    if (
+        priced := re.fullmatch(r"(?P<number>\d{1,15}(\.\d*)?|\.\d+)\s*(?P<unit>calls?|s|min|h)", word, re.ASCII)
+    ) is not None:
+        return _priced(text, float(priced["number"]), priced["unit"])
     match = re.fullmatch(
         r"(?P<block>u\s*=\s*)?(?P<number>[+-]?(\d{1,15}(\.\d*)?|\.\d+))\s*(?P<percent>%)?", word, re.ASCII
     )
@@ -113,6 +130,13 @@ def parse_labels(text: str | int | None) -> LabelBudget:
     if match is None or (not match["percent"] and (match["block"] or not whole)):
         raise ConfigError(f"labels is {text!r}, which cannot be read. {_FORMS}")
     return _in_range(text, float(match["number"]), percent=bool(match["percent"]), block=bool(match["block"]))
+
+
+def _priced(text: str | int, number: float, unit: str) -> LabelBudget:
+    """So many calls, or so much time."""
+    if number <= 0 or (unit not in _SECONDS and number != int(number)):
+        raise ConfigError(f"labels is {text!r}: calls are a whole number, and nothing is labelled for none. {_FORMS}")
+    return LabelBudget("seconds", number * _SECONDS[unit]) if unit in _SECONDS else LabelBudget("calls", number)
 
 
 def _in_range(text: str | int, number: float, *, percent: bool, block: bool) -> LabelBudget:
@@ -125,19 +149,19 @@ def _in_range(text: str | int, number: float, *, percent: bool, block: bool) -> 
     return LabelBudget("block" if block else "share", number / 100)
 
 
-def parse_design(text: str) -> DesignKind:
+def parse_design(text: str) -> AskedDesign:
     """Reads the name of a label design.
 
     Arguments:
         text: `block` (random candidates times random targets), `stripes` (about five targets for each candidate that is
-            used), `spread` (every candidate and every target equally often) or `cross` (some targets with all candidates
-            and some candidates with all targets).
+            used), `spread` (every candidate and every target equally often), `cross` (some targets with all candidates
+            and some candidates with all targets) or `adaptive` (stripes, continued where an estimator is least sure).
 
     Raises:
         ConfigError: no design has this name; the nearest is suggested.
     """
-    known = get_args(NamedDesign)
+    known = get_args(AskedDesign)
     word = text.strip().lower() if isinstance(text, str) else ""
     if word in known:
-        return cast(NamedDesign, word)
+        return cast(AskedDesign, word)
     raise ConfigError(f"the label design is {text!r}, which does not exist. {did_you_mean(word, known)}")

@@ -93,6 +93,10 @@ def _checked(design: DesignKind | None, budget: LabelBudget, m: int, priced: Pri
     """The design that is meant, where it fits."""
     if m == 1 or design is None:
         return budget.design(m, priced=priced)
+    if design == "adaptive":
+        raise ConfigError(
+            "the label design `adaptive` continues from labels by a fitted estimator. Say stripes or spread."
+        )
     if design == "all" and budget.kind != "all":
         raise ConfigError("the label design `all` is meant by labels: all. Say that, or name another design.")
     if design == "pointwise":

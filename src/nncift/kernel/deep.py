@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -12,6 +13,7 @@ from numpy import ndarray
 from nncift.errors import ConfigError
 from nncift.kernel.base import checked_pairs, refuse_empty
 from nncift.kernel.compiled import compiled, over_blocks
+from nncift.kernel.lines import Lines
 from nncift.kernel.tiles import GROUP, four, padded
 
 _ZERO = np.float32(0.0)
@@ -94,6 +96,10 @@ class DeepKernel:
         over_blocks(task, n, threads=threads)
         return values
 
+    def lines(self) -> Lines:
+        """See `Kernel.lines`."""
+        return _Lines(self)
+
     def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:
         """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
@@ -121,13 +127,27 @@ class DeepKernel:
         refuse_empty(self.shape[1], "candidate")
         return replace(self, pool=self.target, target=self.pool).candidate_means(threads)
 
-    def _parts(self) -> tuple[ndarray | tuple[ndarray, ...] | np.float32, ...]:
+    def _parts(self) -> tuple[Any, ...]:
         """What the compiled code reads, padded to whole groups: a unit of zero weights adds exactly zero."""
         layers = tuple(padded(layer, -(-len(layer) // GROUP) * GROUP) for layer in self.layers)
         biases = tuple(padded(bias[None], 1)[0] for bias in self.biases)
         sides = padded(self.pool, len(self.pool)), padded(self.target, len(self.target))
         affine = np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
         return (*sides, layers, biases, padded(self.weights[None], 1)[0], *affine)
+
+
+@dataclass(frozen=True, slots=True)
+class _Lines:
+    """Lines of a deep network."""
+
+    kernel: DeepKernel
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        return len(self.kernel.pool), len(self.kernel.target)
+
+    def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
+        return replace(self.kernel, pool=self.kernel.pool[which]).fill(threads=1)
 
 
 def _spans(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:

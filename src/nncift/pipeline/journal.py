@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.data.arrays import read_npz, write_npz
@@ -18,7 +18,7 @@ from nncift.influence.base import Influence, Session
 from nncift.ledger import Ledger
 from nncift.pipeline.inputs import Axes
 from nncift.progress import Reporter
-from nncift.run import Clock, RunFolder, Work
+from nncift.run import Clock, RunFolder
 
 BLOCK = 256  # pairs: about ten seconds of a 270M model on two cores; larger runs get at most 4,000 blocks
 
@@ -39,42 +39,89 @@ class Labelling:
         axes: rows and columns of the kernel.
         pairs: (i, j), sorted by (j, i).
         meta: goes into the labels file, and into the key of the stage.
+        round: counted from 0, where they are labelled in rounds.
     """
 
     influence: Influence
     axes: Axes
     pairs: Pairs
     meta: dict[str, Any]
+    round: int | None = None
 
     @property
     def meta_text(self) -> str:
         """`meta` as the JSON text that the labels file holds."""
         return json.dumps(self.meta, sort_keys=True)
 
+    def made(self, meta_text: str) -> bool:
+        """Whether a labels file with this text is what these options gave. Within a time it is whatever was labelled then."""
+        try:
+            found = json.loads(meta_text)
+        except ValueError:
+            return False
+        left_out = {"pairs"} if "within" in self.meta else set()
+        return isinstance(found, dict) and all(
+            found.get(name) == self.meta.get(name) for name in (found.keys() | self.meta.keys()) - left_out
+        )
+
     @property
     def journal(self) -> str:
-        """The folder of the blocks, named by what they depend on."""
-        return f"labels-{sha256(self.meta_text.encode()).hexdigest()[:8]}"
+        """The folder of the blocks, named by what they depend on; each round has one of its own inside."""
+        place = f"labels-{sha256(self.meta_text.encode()).hexdigest()[:8]}"
+        if self.round is None:
+            return place
+        drawn = sha256(b"".join(axis.tobytes() for axis in self.pairs)).hexdigest()
+        return f"{place}/round-{self.round:02d}-{drawn[:8]}"
+
+
+@dataclass(frozen=True, slots=True)
+class Filed:
+    """What the parts of a journal hold together.
+
+    Attributes:
+        y: labels in the order of the pairs.
+        ledger: what they cost.
+        times: `seconds` and `cpu_seconds`.
+        truncated: rows that lost text, and what.
+        barred: positions of candidates that cannot be scored, and why.
+        lm_weights: of the language models; None where another journal tells.
+    """
+
+    y: Float[ndarray, " L"]
+    ledger: Ledger
+    times: dict[str, float]
+    truncated: dict[str, str]
+    barred: dict[int, str]
+    lm_weights: int | None
 
 
 class Journal:
-    """Blocks of labels on disk: first what is computed once per target, then the pairs."""
+    """Blocks of labels on disk: first what is computed once per target, then the pairs.
 
-    def __init__(self, folder: RunFolder, labelling: Labelling) -> None:
+    A later round goes on from the journal of the `earlier` one: what starting took is told there, and targets that had their
+    turn are not prepared again.
+    """
+
+    def __init__(self, folder: RunFolder, labelling: Labelling, earlier: Journal | None = None) -> None:
         self.folder = folder
         self.labelling = labelling
+        self.earlier = earlier
         self.place = folder.path / labelling.journal
         i, j = labelling.pairs
-        self.targets = np.unique(i)
+        self.targets = np.setdiff1d(i, earlier.every_target() if earlier else [])
         self.told: set[str] = set()
         size = max(BLOCK, -(-len(i) // 4000))
         if labelling.influence.traits.priced == "row":
-            size = max(size, ROWS * len(self.targets))
+            size = max(size, ROWS * len(np.unique(i)))
         self.blocks = dict(_cut(j, size))
         count = len(self.targets)
         self.heads = {
             f"prepared-{k:06d}.npz": slice(s, min(s + size, count)) for k, s in enumerate(range(0, count, size))
         }
+
+    def every_target(self) -> Int[ndarray, " T"]:
+        """The targets of this round and of those before."""
+        return self.targets if self.earlier is None else np.union1d(self.earlier.every_target(), self.targets)
 
     def missing(self) -> list[str]:
         """Names of the parts that are not on disk or damaged, in the order in which they must be made."""
@@ -82,7 +129,7 @@ class Journal:
 
     def started(self) -> bool:
         """Whether it is known what starting cost, and which rows cannot be scored."""
-        return self._read(_START) is not None
+        return self.earlier is not None or self._read(_START) is not None
 
     def done_already(self) -> int:
         """Pairs and targets that an interrupted run left behind."""
@@ -91,6 +138,9 @@ class Journal:
 
     def note_start(self, ledger: Ledger, clock: Clock, silent: dict[int, str], lm_weights: int) -> None:
         """Writes what it cost to start, for example to train; where it was interrupted before, both times count."""
+        if self.earlier is not None:
+            self.earlier.note_start(ledger, clock, silent, lm_weights)
+            return
         note = {"costs": ledger.record(), "truncated": {}, "barred": silent} | clock.spent()
         note["lm_weights"] = lm_weights
         if (before := self._read(_START)) is not None:
@@ -127,44 +177,45 @@ class Journal:
         self.told |= cut.keys()
         self._write(name, arrays, {"costs": spent, "truncated": cut, "barred": barred} | clock.spent())
 
-    def collect(self, done: Work) -> ndarray:
-        """All labels in the order of the pairs; costs and truncations go to the stage."""
-        values = []
-        truncated: dict[str, str] = {}
-        barred: dict[int, str] = {}
-        for name in (_START, *self.heads, *self.blocks):
+    def silent(self) -> list[int]:
+        """Positions of candidates that were found to be unscorable when labelling started."""
+        found = self._read(_START)
+        return [] if found is None else [int(k) for k in json.loads(found[_NOTE].tobytes())["barred"]]
+
+    def collect(self) -> Filed:
+        """All labels in the order of the pairs, and what they cost."""
+        values: list[ndarray] = []
+        filed = Filed(np.zeros(0), Ledger(), {"seconds": 0.0, "cpu_seconds": 0.0}, {}, {}, None)
+        for name in (*([] if self.earlier else [_START]), *self.heads, *self.blocks):
             arrays = self._read(name)
             if arrays is None:
                 raise RunError(f"{self.place / name} was written and cannot be read back. Is the disk failing?")
             note = json.loads(arrays[_NOTE].tobytes())
-            done.ledger.add(Ledger(**note["costs"]))
-            for kind in ("seconds", "cpu_seconds"):
-                done.times[kind] = done.times.get(kind, 0.0) + note[kind]
-            truncated |= note["truncated"]
-            barred |= {int(row): why for row, why in note["barred"].items()}
+            filed.ledger.add(Ledger(**note["costs"]))
+            for kind in filed.times:
+                filed.times[kind] += note[kind]
+            filed.truncated.update(note["truncated"])
+            filed.barred.update({int(row): why for row, why in note["barred"].items()})
             if name == _START:
-                done.facts["lm_weights"] = note["lm_weights"]
+                filed = replace(filed, lm_weights=note["lm_weights"])
             if name in self.blocks:
                 values.append(arrays["y"])
-        done.ledger.truncated = len(truncated)
-        if truncated:
-            done.facts["truncated"] = dict(sorted(truncated.items()))
-            done.note("truncated", f"{len(truncated)} rows lost text to the context limit; stages.json lists them")
-        if barred:
-            axes = self.labelling.axes
-            done.facts["barred"] = {str(k): {"id": axes.columns[k].id, "why": why} for k, why in sorted(barred.items())}
-            count = sum(k < axes.n for k in barred)
-            done.note(
-                "barred", f"{count} of {axes.n} pool rows cannot be scored and are never picked; stages.json lists them"
-            )
-        return np.concatenate(values)
+        return replace(filed, y=np.concatenate(values))
 
     def _prepared(self) -> dict[str, ndarray]:
+        """What was computed of every target so far, in the order of the targets."""
         parts = [self._read(name) or {} for name in self.heads]
-        return {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != _NOTE}
+        before = {} if self.earlier is None else self.earlier._prepared()
+        if not parts:
+            return before
+        own = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != _NOTE}
+        if self.earlier is None or not before:
+            return own
+        order = np.argsort(np.concatenate([self.earlier.every_target(), self.targets]), kind="stable")
+        return {key: np.concatenate([before[key], own[key]])[order] for key in own}
 
     def _write(self, name: str, arrays: dict[str, ndarray], note: dict[str, Any]) -> None:
-        with self.folder.atomic(f"{self.place.name}/{name}") as part:
+        with self.folder.atomic(f"{self.labelling.journal}/{name}") as part:
             write_npz(part, {**arrays, _NOTE: np.frombuffer(json.dumps(note).encode(), dtype=np.uint8)})
 
     def _read(self, name: str) -> dict[str, ndarray] | None:

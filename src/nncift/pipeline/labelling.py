@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from hashlib import sha256
+from pathlib import Path
 
 import numpy as np
 from numpy import ndarray
@@ -14,10 +16,10 @@ from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.data.rows import ids_of
 from nncift.errors import RunError
-from nncift.influence.base import Context, Exacting, Influence
+from nncift.influence.base import Context, Exacting, Influence, Session
 from nncift.ledger import Ledger
-from nncift.pipeline.inputs import kernel_shape
-from nncift.pipeline.journal import Journal, Labelling
+from nncift.pipeline.inputs import Axes, kernel_shape
+from nncift.pipeline.journal import Filed, Journal, Labelling
 from nncift.progress import Reporter
 from nncift.run import Clock, RunFolder, Work
 
@@ -32,26 +34,69 @@ def label_stage(
     """The work of the stage, for `RunFolder.stage`; `context` loads the models and is only called where a block is missing."""
 
     def work(done: Work) -> None:
-        journal = Journal(folder, labelling)
-        missing = journal.missing()
-        if missing or not journal.started():
-            ledger = Ledger()
-            ready = context(ledger)
-            clock = Clock()
-            session = labelling.influence.start(ready)
-            weights = sum(lm.weights for lm in ready.lms)
-            journal.note_start(ledger, clock, unscorable_rows(labelling.influence, ready), weights)
-            reporter.begin("label", len(labelling.pairs[0]) + len(journal.targets), "scores")
-            reporter.advance(journal.done_already())
-            for part in missing:
-                journal.fill(part, session, ledger, reporter)
-            reporter.end(f"{len(labelling.pairs[0]):,} exact influences")
-        y = journal.collect(done)
-        write_labels(folder, "labels.npz", labelling, y)
+        filed = Teacher(labelling.influence, context, reporter).label(Journal(folder, labelling))
+        tell(done, [filed], labelling.axes)
+        write_labels(folder, "labels.npz", labelling, filed.y)
         done.files.append("labels.npz")
-        done.facts["labels"] = len(y)
+        done.facts["labels"] = len(filed.y)
 
     return work
+
+
+class Teacher:
+    """An influence function that is started when its first label is needed, and kept for the next round."""
+
+    def __init__(self, influence: Influence, context: Callable[[Ledger], Context], reporter: Reporter) -> None:
+        self.influence = influence
+        self.context = context
+        self.reporter = reporter
+        self.ledger = Ledger()
+        self.session: Session | None = None
+
+    def label(self, journal: Journal) -> Filed:
+        """Fills what a journal lacks, and gives all of it."""
+        missing = journal.missing()
+        if missing or not journal.started():
+            session = self.session or self._start(journal)
+            count = len(journal.labelling.pairs[0])
+            self.reporter.begin("label", count + len(journal.targets), "scores")
+            self.reporter.advance(journal.done_already())
+            for part in missing:
+                journal.fill(part, session, self.ledger, self.reporter)
+            self.reporter.end(f"{count:,} exact influences")
+        return journal.collect()
+
+    def _start(self, journal: Journal) -> Session:
+        ready = self.context(self.ledger)
+        clock = Clock()
+        self.session = self.influence.start(ready)
+        weights = sum(lm.weights for lm in ready.lms)
+        journal.note_start(self.ledger, clock, unscorable_rows(self.influence, ready), weights)
+        return self.session
+
+
+def tell(done: Work, filed: Sequence[Filed], axes: Axes) -> None:
+    """Costs, truncations and rows that cannot be scored, of all rounds, go to the stage."""
+    truncated: dict[str, str] = {}
+    barred: dict[int, str] = {}
+    for one in filed:
+        done.ledger.add(one.ledger)
+        for kind, spent in one.times.items():
+            done.times[kind] = done.times.get(kind, 0.0) + spent
+        truncated |= one.truncated
+        barred |= one.barred
+        if one.lm_weights is not None:
+            done.facts["lm_weights"] = one.lm_weights
+    done.ledger.truncated = len(truncated)
+    if truncated:
+        done.facts["truncated"] = dict(sorted(truncated.items()))
+        done.note("truncated", f"{len(truncated)} rows lost text to the context limit; stages.json lists them")
+    if barred:
+        done.facts["barred"] = {str(k): {"id": axes.columns[k].id, "why": why} for k, why in sorted(barred.items())}
+        count = sum(k < axes.n for k in barred)
+        done.note(
+            "barred", f"{count} of {axes.n} pool rows cannot be scored and are never picked; stages.json lists them"
+        )
 
 
 def unscorable_rows(influence: Influence, context: Context) -> dict[int, str]:
@@ -91,7 +136,7 @@ def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray)
 
 def remove_journal(folder: RunFolder, labelling: Labelling) -> None:
     """Deletes the blocks; called once the stage is recorded, so that a kill before that loses none of them."""
-    shutil.rmtree(folder.path / labelling.journal, ignore_errors=True)
+    shutil.rmtree(folder.path / replace(labelling, round=None).journal, ignore_errors=True)
 
 
 def set_aside(folder: RunFolder, labelling: Labelling | None) -> None:
@@ -107,3 +152,19 @@ def set_aside(folder: RunFolder, labelling: Labelling | None) -> None:
         kept = path.with_name(f"labels-{sha256(meta.encode()).hexdigest()[:8]}.npz")
         path.replace(kept)
         log.warning("the exact influences of the run that was here before are kept as %s", kept)
+
+
+def labels_of(stored: dict[str, ndarray], labelling: Labelling) -> Labels:
+    """All labels but those of barred rows, which are minus infinity."""
+    return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(labelling.axes)).take(np.isfinite(stored["y"]))
+
+
+def kept_labels(path: Path, labelling: Labelling) -> Labels | None:
+    """The labels of an earlier call with the same options and rows, or None."""
+    if not path.is_file():
+        return None
+    try:
+        stored = read_npz(path)
+    except RunError:
+        return None
+    return labels_of(stored, labelling) if labelling.made(str(stored.get("meta"))) else None

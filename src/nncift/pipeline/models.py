@@ -165,7 +165,7 @@ class Models:
             targets=axes.helped,
             pool=axes.columns,
             asked_targets=asked_rows(setup),
-            asked_pool=np.arange(len(axes.columns)) if setup.pairs is None else np.unique(setup.pairs[1]),
+            asked_pool=asked_columns(setup),
             folder=cache_folder() / "influence",
             seed=self.config.seed,
             ledger=ledger,
@@ -215,6 +215,13 @@ def _order(pool: Pool) -> Iterator[tuple[str, int]]:
 
 def asked_rows(setup: Setup) -> ndarray:
     """Positions of the rows that the influence is asked about as targets."""
-    if setup.pairs is None or not setup.influence.traits.pairwise:
+    if setup.pairs is None or setup.rounds is not None or not setup.influence.traits.pairwise:
         return np.arange(len(setup.axes.helped))
     return np.unique(setup.pairs[0])
+
+
+def asked_columns(setup: Setup) -> ndarray:
+    """Positions of the rows that the influence is asked about as candidates; in rounds any may be."""
+    if setup.pairs is None or setup.rounds is not None:
+        return np.arange(len(setup.axes.columns))
+    return np.unique(setup.pairs[1])

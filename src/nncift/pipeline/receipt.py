@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,9 @@ from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
 from nncift.selection import Picks, source_positions
+
+CURVE = "learning.json"
+"""The learning curve of labels that were drawn in rounds."""
 
 _WORTH_SAYING = 0.02  # share of calls not made
 
@@ -39,6 +43,10 @@ def input_notes(setup: Setup) -> dict[str, str]:
     if setup.target is not None and not setup.influence.traits.uses_target:
         notes["unused"] = f"`{setup.influence.traits.name}` does not look at a target; --target plays no part"
     config = setup.config
+    if config.design == "adaptive" and setup.rounds is None and setup.design != "all":
+        priced = setup.influence.traits.priced == "row"
+        why = "rows are what it costs, and a block is cheapest" if priced else "nothing is fitted in between"
+        notes["design"] = f"--design adaptive plays no part for `{setup.influence.traits.name}` here: {why}"
     if isinstance(config, SelectConfig) and setup.exact and config.features == "states":
         notes["unread"] = "every influence is computed and nothing estimated; --features plays no part"
     return {kind: text for kind, text in (notes | _advice(setup)).items() if text}
@@ -146,7 +154,17 @@ def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:
     names = next(iter(by_stage.values()))
     total = {name: round(sum(spent[name] for spent in by_stage.values()), 3) for name in names}
     total["peak_memory"] = max(spent["peak_memory"] for spent in by_stage.values())
-    return {"stages": by_stage, "total": total, "exact": _exact(setup, stages), "estimator": _estimator(stages)}
+    found = {"stages": by_stage, "total": total, "exact": _exact(setup, stages), "estimator": _estimator(stages)}
+    if "label" in stages and "rounds" in stages["label"].facts:
+        found["rounds"] = stages["label"].facts["rounds"]
+    return found
+
+
+def read_curve(place: Path, stages: Mapping[str, StageRecord]) -> dict[str, Any] | None:
+    """The learning curve of a run whose labels were drawn in rounds."""
+    if "label" not in stages or CURVE not in stages["label"].files:
+        return None
+    return json.loads((place / CURVE).read_text(encoding="utf-8"))
 
 
 def calls_text(calls: Calls) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
@@ -15,6 +16,7 @@ from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
 from nncift.estimator.base import Fitted
+from nncift.estimator.budget import LabelBudget
 from nncift.estimator.features import Features
 from nncift.estimator.storage import load
 from nncift.pipeline import receipt
@@ -24,11 +26,11 @@ from nncift.pipeline.keys import select_depends
 from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import expected_features
-from nncift.pipeline.setup import Setup, make_estimator, prepare
+from nncift.pipeline.setup import Setup, make_estimator, prepare, with_labels
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
 from nncift.registry import is_folder
-from nncift.run import RunFolder, content_key
+from nncift.run import RunFolder, StageRecord, content_key
 from nncift.selection import Selection
 
 
@@ -50,15 +52,17 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
     setup = prepare(config)
-    assert setup.objective is not None
+    objective = setup.objective
+    assert objective is not None
     with closing(RunFolder(place)) as folder:
         record = folder.records.get("select")
         used = {name: stage for name, stage in folder.records.items() if name != "select"}
+        setup = _as_it_was(setup, place, folder.records)
         models = Models(setup, Silent())
         whole = (
             record is not None
             and folder.intact()
-            and (record.key == content_key(select_depends(setup, models, config, setup.objective, used)))
+            and (record.key == content_key(select_depends(setup, models, config, objective, used)))
         )
         if record is None or not whole:
             raise RunError(
@@ -79,11 +83,11 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     )
     embeddings = cache(lambda: read_embeddings(place))
     features = cache(lambda: readable(setup.axes, embeddings(), read_states(place) if "states" in used else None))
-    ranker = make_ranker(config, models, setup.objective, embeddings, features, labels, estimator, barred)
+    ranker = make_ranker(config, models, objective, embeddings, features, labels, estimator, barred)
     return Selection(
         pool=setup.pool,
         picks=picks,
-        objective=setup.objective.name,
+        objective=objective.name,
         fidelity=json.loads(fidelity.read_text(encoding="utf-8")) if fidelity.is_file() else None,
         costs=json.loads((place / "costs.json").read_text(encoding="utf-8")),
         facts=record.facts,
@@ -92,6 +96,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         folder=place,
         ranker=lambda budget: ranker.rank(budget).picks,
         influences=ranker.influences,
+        learning=receipt.read_curve(place, used),
     )
 
 
@@ -125,8 +130,9 @@ def reopen_estimator(path: str | Path) -> Learnt:
     place = Path(path)
     reopen(place)  # refuses what is not whole
     config = _read(place)
-    setup = prepare(config)
-    if setup.exact:
+    with closing(RunFolder(place)) as folder:
+        setup = _as_it_was(prepare(config), place, folder.records)
+    if setup.exact or (setup.pairs is None and not config.takes_over):
         raise ConfigError(
             f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
         )
@@ -144,6 +150,20 @@ def _read(place: Path) -> SelectConfig:
     """The recipe of a run folder; an estimator that was taken over is read from its copy there."""
     config = read_recipe(place / "recipe.yaml")
     return replace(config, estimator=str(place)) if is_folder("estimator", config.estimator) else config
+
+
+def _as_it_was(setup: Setup, place: Path, records: Mapping[str, StageRecord]) -> Setup:
+    """The setup with the pairs that were labelled, where only the run itself could tell which."""
+    if setup.labels.kind == "seconds" and "pace" in records:
+        setup = with_labels(setup, LabelBudget("count", records["pace"].facts["pairs"]))
+    path = place / "labels.npz"
+    if setup.rounds is None or not path.is_file():
+        return setup
+    try:
+        stored = read_npz(path)
+    except RunError:  # damaged, which is told of every file alike
+        return setup
+    return setup.labelled((stored["i"], stored["j"]))
 
 
 def _labels(place: Path, setup: Setup) -> Labels | None:

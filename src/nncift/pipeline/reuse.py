@@ -22,7 +22,7 @@ from nncift.estimator.storage import load
 from nncift.estimator.transfer import judge
 from nncift.influence.base import Calls, work
 from nncift.pipeline.donor import ESTIMATOR, Donor
-from nncift.pipeline.drawing import draw_pairs
+from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.features import Readable, read_states, state_blocks
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.models import Models
@@ -165,7 +165,7 @@ def trained_anew(donor: Donor, setup: Setup) -> dict[str, Any]:
     is saved: of language-model calls, or of labels where none is made."""
     traits, config = setup.influence.traits, setup.config
     budget = parse_labels(donor.config.labels)
-    design = None if config.design == "auto" else config.design
+    design = plain_design(config.design)
     m, n = kernel_shape(setup.axes)
     if budget.kind == "count" and budget.amount > m * n:
         budget = parse_labels("all")

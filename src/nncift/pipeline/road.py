@@ -19,11 +19,14 @@ from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.data.views import take
-from nncift.errors import ConfigError, RunError
+from nncift.errors import ConfigError
 from nncift.estimator.auto import FittedAuto
 from nncift.estimator.base import Fitted, Unsure
+from nncift.estimator.budget import LabelBudget
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
+from nncift.influence.base import Context
+from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
@@ -31,12 +34,14 @@ from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
-from nncift.pipeline.labelling import Labelling, label_stage, remove_journal, set_aside
+from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
 from nncift.pipeline.models import Models
+from nncift.pipeline.pace import pace_stage
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.reuse import Reuse, trained_anew
-from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare
+from nncift.pipeline.rounds import Rounds
+from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare, with_labels
 from nncift.pipeline.states import arrays
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
@@ -80,10 +85,11 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
         road = _Road(folder, setup, reporter or Silent())
         for sentence in receipt.input_notes(setup).values():
             log.warning("%s", sentence)
-        labelling = road.labelling()
         road.tell_rows()
-        kept = _kept(final, labelling)
-        labels = kept or road.labels(labelling)
+        kept = kept_labels(final, road.labelling())
+        if kept is None:
+            road.decide()
+        labels = kept or road.labels(road.labelling())
         receipt.write_rejects(folder, setup)
         if not kept:
             (place / "labels.npz").replace(final)
@@ -104,15 +110,18 @@ class _Road:
         self.embeddings = cache(self._embeddings)
         self.features = cache(self._features)
         self.used: dict[str, StageRecord] = {}
+        self.rounds: Rounds | None = None
 
     def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
         """The whole road."""
-        setup, folder = self.setup, self.folder
+        folder = self.folder
         reuse = self._reuse(config)
-        labelling = None if setup.pairs is None else self.labelling()
+        self.decide()
+        labelling = None if self.setup.pairs is None else self.labelling()
         notes = self._begin(config)
         set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
+        setup = self.setup  # rounds end with all their pairs
         estimator, fidelity = None, None
         if reuse is not None:
             estimator, fidelity = self._take_over(reuse, labels)
@@ -154,7 +163,23 @@ class _Road:
             folder=folder.path,
             ranker=lambda budget: ranker.rank(budget).picks,
             influences=ranker.influences,
+            learning=receipt.read_curve(folder.path, self.used),
         )
+
+    def decide(self) -> None:
+        """How many pairs a budget in seconds buys: measured once, and kept, so that a run that is taken up again labels the
+        same ones."""
+        setup, budget = self.setup, self.setup.labels
+        if budget.kind != "seconds":
+            return
+        seen = self.embeddings() if setup.influence.traits.needs_embeddings else None
+
+        work = pace_stage(setup, self.models, seen, self.reporter)
+        record = self._stage("pace", {"code": CODE["pace"]} | self.labelling().meta, work)
+        self._know(with_labels(setup, LabelBudget("count", record.facts["pairs"])))
+
+    def _know(self, setup: Setup) -> None:
+        self.setup = self.models.setup = setup
 
     def labelling(self) -> Labelling:
         """What is to be labelled, and on what it depends."""
@@ -165,15 +190,32 @@ class _Road:
             meta |= self.models.lm_key
         if setup.influence.traits.needs_embeddings:
             meta |= self.models.embedder_key
+        if setup.rounds is not None and isinstance(setup.config, SelectConfig):  # it has a say in what is labelled
+            estimator = make_estimator(setup.config.estimator, hidden=setup.config.hidden)
+            meta["estimator"] = class_key(setup.config.estimator, type(estimator))
+            meta["hidden"] = setup.config.hidden
+            meta["features"] = content_key(self.models.features_key)
         return Labelling(setup.influence, setup.axes, setup.pairs, meta)
 
     def labels(self, labelling: Labelling) -> Labels:
         """Exact influences of the chosen pairs."""
-        seen = self.embeddings() if self.setup.influence.traits.needs_embeddings else None
-        work = label_stage(self.folder, labelling, lambda ledger: self.models.context(seen, ledger), self.reporter)
+        setup, config = self.setup, self.setup.config
+        seen = self.embeddings() if setup.influence.traits.needs_embeddings else None
+
+        def context(ledger: Ledger) -> Context:
+            return self.models.context(seen, ledger)
+
+        if setup.rounds is not None and isinstance(config, SelectConfig):
+            estimator = make_estimator(config.estimator, hidden=config.hidden)
+            self.rounds = Rounds(setup, self.models, estimator, self.features(), self.reporter)
+            work = self.rounds.stage(self.folder, labelling, context)
+        else:
+            work = label_stage(self.folder, labelling, context, self.reporter)
         self._stage("label", labelling.meta, work)
         remove_journal(self.folder, labelling)
-        return _read_labels(self.folder.path / "labels.npz", labelling)
+        stored = read_npz(self.folder.path / "labels.npz")
+        self._know(setup.labelled((stored["i"], stored["j"])))
+        return labels_of(stored, labelling)
 
     def _barred(self) -> ndarray:
         """Positions of candidates that cannot be scored."""
@@ -239,7 +281,8 @@ class _Road:
                 labels, seen.rows, seen.columns, design_kind=self.setup.design, estimator=estimator, seed=seed
             )
             self.reporter.advance(1)
-            fitted = estimator.fit(labels, seen.rows, seen.columns, seed=seed)
+            last = None if self.rounds is None else self.rounds.last  # of all labels, where they are of this process
+            fitted = last or estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
             self.folder.write_json(
@@ -248,7 +291,7 @@ class _Road:
             )
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
-            done.ledger.flops += fitted.flops
+            done.ledger.flops += 0 if last else fitted.flops
             self.reporter.end(fitted.summary())
             if warning := fidelity.warning():
                 done.note("estimator", warning)
@@ -324,21 +367,3 @@ def _candidate_means(fitted: Fitted, seen: Readable, axes: Axes) -> dict[str, An
         return {}
     spread = float(fitted.kernel(seen.rows, pool).candidate_means().std())
     return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(pool)))}}
-
-
-def _read_labels(path: Path, labelling: Labelling) -> Labels:
-    """All labels but those of barred rows, which are minus infinity."""
-    stored = read_npz(path)
-    return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(labelling.axes)).take(np.isfinite(stored["y"]))
-
-
-def _kept(path: Path, labelling: Labelling) -> Labels | None:
-    """The labels of an earlier call with the same options and rows, or None."""
-    if not path.is_file():
-        return None
-    try:
-        stored = read_npz(path)
-    except RunError:
-        return None
-    same = str(stored.get("meta")) == labelling.meta_text
-    return _read_labels(path, labelling) if same else None

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import inspect
-from dataclasses import dataclass, fields, is_dataclass, replace
+from dataclasses import dataclass, replace
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, get_args, get_type_hints
+from typing import Any
 
 import numpy as np
 
@@ -20,21 +20,25 @@ from nncift.errors import ConfigError
 from nncift.estimator.base import Estimator, Layered
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.estimator.network import parse_hidden
+from nncift.estimator.schedule import Schedule, in_rounds
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.affording import buy_calls
 from nncift.pipeline.allowance import Allowance, read_allowance
+from nncift.pipeline.asking import make_influence
 from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.donor import trained_by
-from nncift.pipeline.drawing import draw_pairs
+from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
-from nncift.registry import did_you_mean
 from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
+
+_TIMED = 1024  # pairs that a pace is measured on, at most
 
 _CHEAP = 0.1  # of what labelling every pair takes: so much may reading every row add
 
@@ -53,9 +57,11 @@ class Setup:
         allowance: what the subset may hold, None where only labels are wanted.
         labels: how many pairs to label.
         pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
-            values need no list, and for an estimator of another run that no label checks.
+            values need no list, and for an estimator of another run that no label checks. In rounds those of the first, until
+            all are known; for a budget in seconds a few, until the pace is.
         exact: whether no estimator is needed: every pair is labelled, or the influence is free.
         difficulty: what the subset is cut into phases by, None where it is not.
+        rounds: how many labels there are after each round; None where all are drawn at once.
     """
 
     config: LabelConfig | SelectConfig
@@ -71,6 +77,7 @@ class Setup:
     pairs: Pairs | None
     exact: bool
     difficulty: Influence | None
+    rounds: Schedule | None = None
 
     @property
     def budget(self) -> int:
@@ -89,19 +96,40 @@ class Setup:
     @property
     def asked(self) -> Asked:
         """The size of the question that is put to the influence."""
-        rows, columns = kernel_shape(self.axes)
-        helped, pairs = len(self.axes.helped), rows * columns - len(self.axes.masked)
+        columns = len(self.axes.columns)
         if self.pairs is None:
-            return Asked(helped, columns, pairs, columns)
-        i, j = self.pairs
-        targets = len(np.unique(i)) if self.influence.traits.pairwise else helped
-        return Asked(targets, len(np.unique(j)), len(i), columns)
+            return Asked(len(self.axes.helped), columns, self.open_pairs, columns)
+        return self.asked_of(self.pairs)
+
+    def asked_of(self, pairs: Pairs) -> Asked:
+        """The size of a question of other pairs."""
+        i, j = pairs
+        targets = len(np.unique(i)) if self.influence.traits.pairwise else len(self.axes.helped)
+        return Asked(targets, len(np.unique(j)), len(i), len(self.axes.columns))
+
+    @property
+    def open_pairs(self) -> int:
+        """How many pairs can have a label."""
+        rows, columns = kernel_shape(self.axes)
+        return rows * columns - len(self.axes.masked)
+
+    def draw(self, count: int) -> Pairs:
+        """So many pairs by the design of the run, all at once."""
+        priced, design = self.influence.traits.priced, plain_design(self.config.design)
+        return draw_pairs(LabelBudget("count", count), self.axes, self.config.seed, priced=priced, design=design)
+
+    def labelled(self, pairs: Pairs) -> Setup:
+        """The same run when it is known which pairs it labels."""
+        return replace(self, pairs=pairs, exact=len(pairs[0]) == self.open_pairs)
 
     @property
     def design(self) -> DesignKind:
         """How the labels lie among the pairs."""
         usual = self.labels.design(kernel_shape(self.axes)[0], priced=self.influence.traits.priced)
-        return usual if self.config.design == "auto" or usual in ("all", "pointwise") else self.config.design
+        plain = plain_design(self.config.design)
+        if self.config.design == "adaptive" and self.rounds is not None:
+            return "adaptive"
+        return usual if plain is None or usual in ("all", "pointwise") else plain
 
     @property
     def backend(self) -> Backend:
@@ -149,7 +177,11 @@ class Setup:
 
     def depends(self) -> dict[str, Any]:
         """What the labels depend on, but for the models."""
-        drawn = "all" if self.pairs is None else sha256(b"".join(axis.tobytes() for axis in self.pairs)).hexdigest()
+        drawn: Any = (
+            "all" if self.pairs is None else sha256(b"".join(axis.tobytes() for axis in self.pairs)).hexdigest()
+        )
+        if self.rounds is not None:  # which pairs follow from these
+            drawn = self.rounds.record() | {"design": self.config.design, "seed": self.config.seed}
         depends = {
             "influence": influence_key(self.config.influence, self.influence),
             "options": self.config.teacher_options(),
@@ -163,6 +195,8 @@ class Setup:
         if self.influence.traits.reads_columns:
             rows = join(self.axes.columns, self.axes.helped)
             depends["columns"] = lists_key({"raw": (repr(raw_of(rows, k)) for k in range(len(rows)))})
+        if (within := parse_labels(self.config.labels)).kind == "seconds":
+            depends["within"] = within.amount
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
 
@@ -217,8 +251,8 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             "tokens. Use --objective facility-location or top-mean."
         )
     difficulty = choose_difficulty(config, allowance.rows if allowance else 0)
-    design = None if config.design == "auto" else config.design
     if choosing is not None and choosing.takes_over:
+        design = plain_design(config.design)
         check, pairs = draw_probe(config.labels, axes, config.seed, priced=traits.priced, design=design)
         labels = check or LabelBudget("count", 0)
         return Setup(
@@ -231,20 +265,42 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
-    pairs = draw_pairs(labels, axes, config.seed, priced=traits.priced, design=design)
-    exact = len(pairs[0]) + len(axes.masked) == max(1, len(axes.rows)) * len(axes.columns)
-    if choosing is not None and not exact and len(pairs[0]) < FEWEST_LABELS:
+    found = Setup(
+        config, pool, target, existing, influence, objective, why, axes, allowance, labels, None, False, difficulty
+    )
+    if labels.kind == "calls":
+        most = found.open_pairs
+        labels = buy_calls(labels, influence, found.draw, found.asked_of, found.calls, most=most)
+    return with_labels(found, labels)
+
+
+def with_labels(setup: Setup, labels: LabelBudget) -> Setup:
+    """Draws what is labelled first.
+
+    Raises:
+        ConfigError: there are too many, or too few, or what reads rows for an estimator is missing.
+    """
+    config, axes, traits = setup.config, setup.axes, setup.influence.traits
+    choosing = config if isinstance(config, SelectConfig) else None
+    some, timed, rounds = min(setup.open_pairs, _TIMED), labels.kind == "seconds", None
+    if choosing and traits.priced == "pair" and not traits.free and not timed:
+        rounds = in_rounds(labels, *kernel_shape(axes), most=setup.open_pairs, adaptive=config.design == "adaptive")
+    first = labels if rounds is None else LabelBudget("count", rounds.first)
+    first = LabelBudget("count", some) if timed else first
+    pairs = draw_pairs(first, axes, config.seed, priced=traits.priced, design=plain_design(config.design))
+    found = replace(setup, labels=labels, rounds=rounds).labelled(pairs)
+    if timed:
+        return replace(found, exact=False)
+    if choosing and not found.exact and len(pairs[0]) < FEWEST_LABELS:
         raise ConfigError(
             f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "
             f"Say at least {FEWEST_LABELS}, or all."
         )
-    if choosing is not None and not exact and choosing.features == "states" and not config.model:
+    if choosing and not found.exact and choosing.features == "states" and not config.model:
         raise ConfigError(
             "--features states reads the rows with a language model: add --model, or use --features embedding."
         )
-    return Setup(
-        config, pool, target, existing, influence, objective, why, axes, allowance, labels, pairs, exact, difficulty
-    )
+    return found
 
 
 def influence_key(name: str, influence: Influence) -> str:
@@ -288,49 +344,3 @@ def make_estimator(name: str, *, hidden: str | None = None) -> Estimator:
             f"the estimator {name!r} has no hidden layers. Leave out --hidden, or say --estimator network."
         )
     return made.with_hidden(layout)
-
-
-def make_influence(config: LabelConfig | SelectConfig) -> Influence:
-    """The teacher with its options.
-
-    Raises:
-        ConfigError: it is unknown, is no influence, or has no such option or value.
-    """
-    cls = registry.load("influence", config.influence)
-    if not _is_influence(cls):
-        raise ConfigError(
-            f"{config.influence!r} is no influence: it must be a dataclass with the attributes of "
-            "nncift.influence.base.Influence and a method `start`."
-        )
-    hints = get_type_hints(cls)
-    known = tuple(item.name for item in fields(cls))
-    values: dict[str, Any] = {}
-    for name, text in config.teacher_options().items():
-        if name not in known:
-            hint = did_you_mean(name, known) if known else "It has none."
-            raise ConfigError(f"the influence `{config.influence}` has no option {name!r}. {hint}")
-        values[name] = _parse(text, hints[name], f"--option {name}")
-    return cls(**values)
-
-
-def _is_influence(found: Any) -> bool:
-    return isinstance(found, type) and is_dataclass(found) and hasattr(found, "start")
-
-
-def _parse(text: str, hint: Any, what: str) -> Any:
-    choices = get_args(hint)
-    if choices and all(isinstance(choice, str) for choice in choices):
-        if text not in choices:
-            raise ConfigError(f"{what} is {text!r}. {did_you_mean(text, choices)}")
-        return text
-    if hint is bool:
-        if text.lower() not in ("true", "false"):
-            raise ConfigError(f"{what} is {text!r}; expected true or false.")
-        return text.lower() == "true"
-    try:
-        value = hint(text)
-    except (TypeError, ValueError) as error:
-        raise ConfigError(f"{what} is {text!r}; expected {getattr(hint, '__name__', hint)}.") from error
-    if isinstance(value, float) and not np.isfinite(value):
-        raise ConfigError(f"{what} is {text!r}; expected a finite number.")
-    return value

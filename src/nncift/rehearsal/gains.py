@@ -13,6 +13,7 @@ from nncift.objective.base import Kernels
 from nncift.objective.coverage import FacilityLocation
 from nncift.objective.greedy import greedy
 from nncift.objective.problem import CoverageProblem
+from nncift.objective.ranking import Ranking
 from nncift.rehearsal.matrix import Matrix
 from nncift.seeds import generator
 
@@ -69,6 +70,12 @@ class Yardstick:
             name: float(gained / most) if most > 0 else None
             for name, gained, most in zip(BUDGETS, above, reach, strict=True)
         }
+
+
+def chosen(predicted: Float[ndarray, "m n"], masked: Int[ndarray, "p 2"], budget: int) -> Ranking:
+    """What facility location chooses from predictions, as `select` does."""
+    kernels = Kernels.dense(np.array(predicted.T, dtype=np.float32, order="C"), masked=masked)
+    return greedy(FacilityLocation().problem(kernels), budget, rest=kernels.means)
 
 
 def _greedy(

@@ -11,6 +11,7 @@ from numpy import ndarray
 
 from nncift.data.labels import Labels
 from nncift.estimator.dense import Figures, candidate_figures, pair_figures
+from nncift.estimator.rounds import Round
 from nncift.rehearsal.gains import Yardstick
 from nncift.rehearsal.matrix import Matrix
 
@@ -26,12 +27,14 @@ class Judged:
         figures: those of `estimator.dense`, by name.
         gains: of the objective, by budget; None where there are none.
         seconds: that fitting and predicting took; None for a guess that takes none.
+        rounds: the learning curve, where labels were drawn in rounds.
     """
 
     labels: int
     figures: Figures
     gains: Figures | None
     seconds: float | None
+    rounds: tuple[Round, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,12 +63,13 @@ class Judge:
         *,
         seconds: float | None,
         sd: Float[ndarray, " n"] | None = None,
+        rounds: tuple[Round, ...] | None = None,
     ) -> dict[Candidates, Judged]:
         """The figures over all candidates, and where some were withheld from labelling over those alone."""
         gains = None if self.yardstick is None else self.yardstick.gains(predicted)
         open_ = self.matrix.known & ~labelled
         everyone = self._figures(predicted, labels, open_, self.matrix.candidates, sd)
-        found: dict[Candidates, Judged] = {"all": Judged(len(labels), everyone, gains, seconds)}
+        found: dict[Candidates, Judged] = {"all": Judged(len(labels), everyone, gains, seconds, rounds)}
         if len(unseen):
             apart = np.zeros(len(self.matrix.pool_ids), dtype=bool)
             apart[unseen] = True

@@ -8,7 +8,7 @@ from typing import Literal, get_args
 
 from nncift.config import Feature, Options, SelectConfig, at_least, setting
 from nncift.errors import ConfigError
-from nncift.estimator.budget import NamedDesign
+from nncift.estimator.budget import AskedDesign
 from nncift.registry import did_you_mean, names
 
 DEFAULT_ESTIMATOR = SelectConfig.estimator
@@ -27,10 +27,13 @@ class FidelityConfig(Options):
     estimator: str = setting("Estimators to judge (see `nncift list`), by comma, or all.", DEFAULT_ESTIMATOR)
     hidden: str | None = setting("Hidden layers of the networks among them: 100, or 1000,500, or none.", None)
     design: str = setting(
-        f"How labels lie: {', '.join(get_args(NamedDesign))}, by comma, or all; auto: as `select` would lay them.",
+        f"How labels lie: {', '.join(get_args(AskedDesign))}, by comma, or all; auto: as `select` would lay them.",
         "auto",
     )
-    labels: str = setting("Exact influences that are shown: a number of pairs, 5% of pairs, u=5% per axis, auto.", "5%")
+    labels: str = setting(
+        "Exact influences that are shown: a number of pairs, 5% of pairs, u=5% per axis, or auto: in rounds, as `select`.",
+        "5%",
+    )
     repeats: int = setting("Draws of the labels.", 5)
     unseen: str = setting("Share of the candidates that get no label, judged apart as well.", "0%")
     features: Feature = setting(
@@ -69,7 +72,7 @@ class FidelityConfig(Options):
     @property
     def designs(self) -> tuple[str, ...]:
         """The names behind `--design`; none where `select` decides."""
-        return () if self.design.strip() == "auto" else _named(self.design, "--design", get_args(NamedDesign))
+        return () if self.design.strip() == "auto" else _named(self.design, "--design", get_args(AskedDesign))
 
     @property
     def withheld(self) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TypedDict
+from typing import Any, TypedDict
 
 import numpy as np
 
@@ -26,7 +26,8 @@ class Figure(TypedDict):
 
 
 class Record(TypedDict):
-    """One row; a figure is None where it has no meaning."""
+    """One row; a figure is None where it has no meaning. `learning` has the curve of each repeat whose labels were drawn in
+    rounds."""
 
     design: str
     estimator: str
@@ -42,6 +43,7 @@ class Record(TypedDict):
     coverage90: Figure | None
     objective_gain: dict[str, Figure | None] | None
     seconds: Figure | None
+    learning: list[list[dict[str, Any]]] | None
 
 
 class Tally:
@@ -70,6 +72,11 @@ def figure(values: list[float | None]) -> Figure | None:
     return {"mean": float(there.mean()), "se": error}
 
 
+def _curves(repeats: list[Judged]) -> list[list[dict[str, Any]]] | None:
+    curves = [[point.record() for point in one.rounds] for one in repeats if one.rounds is not None]
+    return curves or None
+
+
 def _record(candidates: Candidates, row: Row, repeats: list[Judged]) -> Record:
     design, estimator, default = row
     found = {name: figure([one.figures[name] for one in repeats]) for name in (*PAIRS, *CANDIDATES)}
@@ -89,4 +96,5 @@ def _record(candidates: Candidates, row: Row, repeats: list[Judged]) -> Record:
         "coverage90": found["coverage90"],
         "objective_gain": {name: figure([one[name] for one in gains]) for name in BUDGETS} if gains else None,
         "seconds": figure([one.seconds for one in repeats]),
+        "learning": _curves(repeats),
     }

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from time import perf_counter
 
@@ -15,14 +17,18 @@ from nncift.data.arrays import write_npz
 from nncift.errors import ConfigError
 from nncift.estimator.base import Estimator, Layered, Unsure
 from nncift.estimator.features import Features
+from nncift.estimator.rounds import Round
 from nncift.pipeline.setup import make_estimator
 from nncift.progress import Reporter, Silent
+from nncift.rehearsal.continuing import continue_trial, says_how_sure
 from nncift.rehearsal.judging import Judge
 from nncift.rehearsal.matrix import Matrix, read_matrix
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.reading import read_features, read_sides
 from nncift.rehearsal.records import BASELINE, Record, Tally
 from nncift.rehearsal.trials import Trial, draw_trials
+
+log = logging.getLogger(__name__)
 
 
 def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[Record]:
@@ -38,7 +44,8 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     Raises:
         NnciftError: anything that a user can mend.
 
-    *Cost*: a fit for each design, estimator and repeat; of the language model one forward for each row.
+    *Cost*: a fit for each design, estimator and repeat, six or so where labels are drawn in rounds; of the language model
+    one forward for each row.
     """
     reporter = reporter or Silent()
     estimators = _estimators(config)
@@ -50,19 +57,32 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     judge = Judge.of(matrix, seed=config.seed)
     tally = Tally()
     beside = next((trial.design for trial in trials if trial.usual), trials[0].design)
-    reporter.begin("fit", len(trials) * len(estimators), "fits")
-    for trial in trials:
-        labelled = trial.labelled
-        if trial.design == beside:
-            guess = np.full(labelled.shape, trial.labels.y.mean(dtype=np.float64), dtype=np.float32)
-            tally.add(BASELINE, judge.judge(guess, trial.labels, labelled, trial.unseen, seconds=None))
-        for name, estimator in estimators.items():
-            predicted, seconds, sd = _predict(estimator, trial, target, pool)
-            row = (trial.design, name, trial.usual and name == FidelityConfig.estimator)
-            tally.add(row, judge.judge(predicted, trial.labels, labelled, trial.unseen, seconds=seconds, sd=sd))
-            keep(trial, name, predicted)
-            reporter.advance(1)
-    reporter.end(f"{len(trials) * len(estimators):,} fits")
+    combinations = [(trial, name) for trial in trials for name in estimators if _fits(trial, estimators[name])]
+    seen: set[int] = set()
+    reporter.begin("fit", len(combinations), "fits")
+    for trial, name in combinations:
+        shown, found = _predict(estimators[name], trial, matrix, target, pool)
+        labelled = shown.labelled
+        if trial.design == beside and trial.repeat not in seen:
+            seen.add(trial.repeat)
+            guess = np.full(labelled.shape, shown.labels.y.mean(dtype=np.float64), dtype=np.float32)
+            tally.add(BASELINE, judge.judge(guess, shown.labels, labelled, shown.unseen, seconds=None))
+        row = (trial.design, name, trial.usual and name == FidelityConfig.estimator)
+        tally.add(
+            row,
+            judge.judge(
+                found.values,
+                shown.labels,
+                labelled,
+                shown.unseen,
+                seconds=found.seconds,
+                sd=found.sd,
+                rounds=found.rounds,
+            ),
+        )
+        keep(shown, name, found.values)
+        reporter.advance(1)
+    reporter.end(f"{len(combinations):,} fits")
     return tally.records()
 
 
@@ -79,18 +99,45 @@ def _estimators(config: FidelityConfig) -> dict[str, Estimator]:
     return own | {name: make_estimator(name, hidden=config.hidden) for name in layered}
 
 
+@dataclass(frozen=True, slots=True)
+class _Predicted:
+    """All pairs from the labels of a trial, how many seconds that took, how sure the estimator is of candidates, and the
+    learning curve where labels were drawn in rounds."""
+
+    values: Float32[ndarray, "m n"]
+    seconds: float
+    sd: Float[ndarray, " n"] | None
+    rounds: tuple[Round, ...] | None
+
+
 def _predict(
-    estimator: Estimator, trial: Trial, target: Features | None, pool: Features
-) -> tuple[Float32[ndarray, "m n"], float, Float[ndarray, " n"] | None]:
-    """All pairs from the labels of a trial, how many seconds that took, and how sure the estimator is of candidates."""
-    begun = perf_counter()
-    fitted = estimator.fit(trial.labels, target, pool, seed=trial.seed)
-    spent = perf_counter() - begun
+    estimator: Estimator, trial: Trial, matrix: Matrix, target: Features | None, pool: Features
+) -> tuple[Trial, _Predicted]:
+    """The trial with all of its labels, and what was predicted from these."""
+    rounds = None
+    if trial.rounds is None:
+        begun = perf_counter()
+        fitted = estimator.fit(trial.labels, target, pool, seed=trial.seed)
+        spent = perf_counter() - begun
+    else:
+        trial, learnt, spent = continue_trial(trial, estimator, matrix, target, pool)
+        fitted, rounds = learnt.fitted, learnt.rounds
     fitted.kernel(None if target is None else target.take([0]), pool.take([0])).fill()  # compiles, the first time
     begun = perf_counter()
     values = fitted.kernel(target, pool).fill()
     spent += perf_counter() - begun
-    return values.T, spent, fitted.candidate_sd(pool) if isinstance(fitted, Unsure) else None
+    sd = fitted.candidate_sd(pool) if isinstance(fitted, Unsure) else None
+    return trial, _Predicted(values.T, spent, sd, rounds)
+
+
+def _fits(trial: Trial, estimator: Estimator) -> bool:
+    """Whether a design and an estimator go together."""
+    if trial.design != "adaptive" or says_how_sure(estimator):
+        return True
+    if trial.repeat == 0:
+        name = type(estimator).__name__
+        log.warning("the design `adaptive` takes an estimator that says how sure it is, and %s does not", name)
+    return False
 
 
 def _keeper(config: FidelityConfig, matrix: Matrix) -> Callable[[Trial, str, ndarray], None]:

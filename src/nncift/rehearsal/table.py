@@ -32,12 +32,22 @@ def shown(records: Sequence[Record], config: FidelityConfig) -> list[str]:
         if part:
             lines += [title, *_table(part), ""]
     lines += _NOTES
+    lines += [_rounds(record) for record in records if record["learning"]]
     if any(record["default"] for record in records):
         lines.append("* is what `nncift select` takes where it is told nothing else.")
     count = sum(record["candidates"] == "all" for record in records) - 1
     kept = f"; predictions in {config.predictions}" if config.predictions else ""
     what = f"{_count(count, 'combination')} of design and estimator, {_count(config.repeats, 'repeat')} each"
     return [*lines, f"{what}, on {config.matrix}{kept}"]
+
+
+def _rounds(record: Record) -> str:
+    """How many labels were drawn in how many rounds."""
+    curves = record["learning"] or []
+    counts = [curve[-1]["labels"] for curve in curves]
+    mean = sum(map(len, curves)) / len(curves)
+    span = f"{min(counts):,} to {max(counts):,}" if min(counts) < max(counts) else f"{counts[0]:,}"
+    return f"{record['design']}, {record['estimator']}: {span} labels, {mean:.1f} rounds on average."
 
 
 def _count(number: int, what: str) -> str:

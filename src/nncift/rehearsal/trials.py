@@ -13,6 +13,7 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_design, parse_labels
 from nncift.estimator.design import pairs_to_label
+from nncift.estimator.schedule import Schedule, in_rounds
 from nncift.rehearsal.matrix import Matrix
 from nncift.rehearsal.options import FidelityConfig
 from nncift.seeds import generator
@@ -29,8 +30,9 @@ class Trial:
         usual: whether `select` would lay them so.
         repeat: counted from 0.
         seed: of the estimators.
-        labels: the exact influences that are shown.
+        labels: the exact influences that are shown; in rounds those of the first.
         unseen: positions of the candidates that were withheld from labelling, in ascending order.
+        rounds: how many labels there are after each round; None where all are drawn at once.
     """
 
     design: DesignKind
@@ -39,6 +41,7 @@ class Trial:
     seed: int
     labels: Labels
     unseen: Int[ndarray, " u"]
+    rounds: Schedule | None = None
 
     @property
     def labelled(self) -> Bool[ndarray, "m n"]:
@@ -46,6 +49,11 @@ class Trial:
         where = np.zeros(self.labels.shape, dtype=bool)
         where[self.labels.i, self.labels.j] = True
         return where
+
+    @property
+    def among(self) -> Int[ndarray, " c"] | None:
+        """Positions of the candidates that may be labelled, None for all."""
+        return np.setdiff1d(np.arange(self.labels.shape[1]), self.unseen) if len(self.unseen) else None
 
 
 def draw_trials(config: FidelityConfig, matrix: Matrix) -> list[Trial]:
@@ -82,14 +90,19 @@ def _draw(
         raise ConfigError(f"--unseen {config.unseen} of {len(candidates)} candidates leaves none to label. Lower it.")
     rng = generator(seed, "fidelity/unseen candidates")
     unseen = np.sort(rng.choice(candidates, count, replace=False))
+    m, n = matrix.values.shape
+    among = np.setdiff1d(np.arange(n), unseen)
+    most = int(matrix.known[:, among].sum())
+    rounds = in_rounds(budget, m, n, most=most, adaptive=design == "adaptive")
     i, j = pairs_to_label(
-        budget,
-        *matrix.values.shape,
+        budget if rounds is None else LabelBudget("count", rounds.first),
+        m,
+        n,
         masked=matrix.masked,
         rng=generator(seed, "labels"),
-        design=None if usual else design,
-        among=np.setdiff1d(np.arange(len(matrix.pool_ids)), unseen) if count else None,
+        design=None if usual or design == "adaptive" else design,
+        among=among if count else None,
     )
     if len(i) < FEWEST:
         raise ConfigError(f"--labels {config.labels} is {len(i)} exact influence; it takes {FEWEST} to learn from.")
-    return Trial(design, usual, repeat, seed, Labels(i, j, matrix.values[i, j], matrix.values.shape), unseen)
+    return Trial(design, usual, repeat, seed, Labels(i, j, matrix.values[i, j], (m, n)), unseen, rounds)

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nncift.cachedir import cache_folder
-from nncift.config import LabelConfig, ScoreConfig, SelectConfig, resolved
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
 from nncift.errors import DataError
@@ -21,6 +21,7 @@ from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
 from nncift.pipeline.scoring import Scored
 from nncift.pipeline.scoring import score as _score
+from nncift.recipe import resolved
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.records import Record
 from nncift.rehearsal.rehearse import rehearse

@@ -15,18 +15,10 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import (
-    LabelConfig,
-    ScoreConfig,
-    SelectConfig,
-    changed_options,
-    default_name,
-    flag,
-    is_list,
-    recipe_values,
-)
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig, flag, is_list
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
+from nncift.recipe import changed_options, default_name, recipe_values
 from nncift.registry import did_you_mean
 from nncift.rehearsal.options import FidelityConfig
 from nncift.version import __version__

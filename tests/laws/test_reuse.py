@@ -13,13 +13,14 @@ import numpy as np
 import pytest
 
 import nncift
-from nncift.config import SelectConfig, read_recipe
+from nncift.config import SelectConfig
 from nncift.errors import ConfigError, RunError
 from nncift.estimator import gaussian
 from nncift.pipeline import reopen
 from nncift.pipeline.donor import Donor
 from nncift.plan import plan
 from nncift.progress import Silent
+from nncift.recipe import read_recipe
 from nncift.selection import Selection
 from toy_road import Corpus, make_corpus, share_of_beta, write_influences, write_rows
 

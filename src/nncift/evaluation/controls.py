@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from nncift.config import SelectConfig, resolved
+from nncift.config import SelectConfig
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.evaluation.subjects import Named, Subject, by_id, refuse_doubles, whole_cost
 from nncift.pipeline import select
 from nncift.progress import Reporter
+from nncift.recipe import resolved
 from nncift.seeds import generator
 
 log = logging.getLogger(__name__)

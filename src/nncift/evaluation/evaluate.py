@@ -12,7 +12,6 @@ from typing import Any
 
 from numpy import ndarray
 
-from nncift.config import changed_values, write_recipe
 from nncift.data.rows import Example, ids_of, keys_of
 from nncift.data.write import write_rejected
 from nncift.errors import ConfigError
@@ -27,6 +26,7 @@ from nncift.evaluation.subjects import Named, Subject, read_subjects
 from nncift.evaluation.summary import higher_is_better, summarise
 from nncift.evaluation.tools import Tools
 from nncift.progress import Reporter, Silent
+from nncift.recipe import changed_values, write_recipe
 from nncift.run import RunFolder, environment
 from nncift.selection import Influences
 

@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nncift.config import SelectConfig, read_recipe
+from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.pipeline import reopen
+from nncift.recipe import read_recipe
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)

@@ -127,7 +127,7 @@ class DeepKernel:
         refuse_empty(self.shape[1], "candidate")
         return replace(self, pool=self.target, target=self.pool).candidate_means(threads)
 
-    def _parts(self) -> tuple[Any, ...]:
+    def _parts(self) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
         """What the compiled code reads, padded to whole groups: a unit of zero weights adds exactly zero."""
         layers = tuple(padded(layer, -(-len(layer) // GROUP) * GROUP) for layer in self.layers)
         biases = tuple(padded(bias[None], 1)[0] for bias in self.biases)

@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Any
 
 from nncift import registry
-from nncift.config import SelectConfig, flag, read_recipe, resolved
+from nncift.config import SelectConfig, flag
 from nncift.embed.choose import default_embedder
 from nncift.errors import ConfigError, RunError
+from nncift.recipe import read_recipe, resolved
 from nncift.run import StageRecord, file_hash, read_records
 
 ESTIMATOR = "estimator.safetensors"

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nncift.config import SelectConfig, read_recipe
+from nncift.config import SelectConfig
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
@@ -29,6 +29,7 @@ from nncift.pipeline.reuse import expected_features
 from nncift.pipeline.setup import Setup, make_estimator, prepare, with_labels
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
+from nncift.recipe import read_recipe
 from nncift.registry import is_folder
 from nncift.run import RunFolder, StageRecord, content_key
 from nncift.selection import Selection

@@ -15,13 +15,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
+from nncift.config import LabelConfig, SelectConfig
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.data.views import take
 from nncift.errors import ConfigError
-from nncift.estimator.auto import FittedAuto
-from nncift.estimator.base import Fitted, Unsure
+from nncift.estimator.base import Fitted
 from nncift.estimator.budget import LabelBudget
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
@@ -31,8 +30,9 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
 from nncift.pipeline.donor import donor_of, inherit
+from nncift.pipeline.facts import facts_of
 from nncift.pipeline.features import STATES, Readable, read_states, readable
-from nncift.pipeline.inputs import Axes, kernel_shape
+from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
 from nncift.pipeline.models import Models
@@ -45,6 +45,7 @@ from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare, wit
 from nncift.pipeline.states import arrays
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
+from nncift.recipe import resolved, write_recipe
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
 
@@ -285,10 +286,7 @@ class _Road:
             fitted = last or estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
-            self.folder.write_json(
-                "fidelity.json",
-                fidelity.record() | _choice(fitted) | _candidate_means(fitted, seen, self.setup.axes),
-            )
+            self.folder.write_json("fidelity.json", fidelity.record() | facts_of(fitted, seen, self.setup.axes))
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
             done.ledger.flops += 0 if last else fitted.flops
@@ -353,17 +351,3 @@ class _Road:
             )
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         self.reporter.end(f"{len(picks.order):,} picks{gains}")
-
-
-def _choice(fitted: Fitted) -> dict[str, Any]:
-    """Which estimator was chosen among which, and by how much, where one was."""
-    return {"choice": asdict(fitted.choice)} if isinstance(fitted, FittedAuto) else {}
-
-
-def _candidate_means(fitted: Fitted, seen: Readable, axes: Axes) -> dict[str, Any]:
-    """How far the candidates' mean influences lie apart, and how well they are known, where the estimator says so."""
-    rows, pool = kernel_shape(axes)[0], seen.columns.take(np.arange(axes.n))
-    if not isinstance(fitted, Unsure) or rows > axes.m:  # it is sure of means over all rows, the pool's among them
-        return {}
-    spread = float(fitted.kernel(seen.rows, pool).candidate_means().std())
-    return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(pool)))}}

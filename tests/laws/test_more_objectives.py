@@ -542,5 +542,3 @@ def test_graph_cut_counts_what_is_repeated() -> None:
         "helps by 1.75",
         "helps by 1.5, repeats 0.5 of what is chosen, most of 'b'",
     )
-
-

@@ -25,19 +25,21 @@ _PARTS = 64  # partial sums of a pass; their number, and so every rounding, is t
 class ConcaveCoverage:
     """f(A) = Σ_i g(Σ_{j∈A} max(K[i, j] − floor_i, 0)): every target row wants much help, and the first help counts most.
 
-    Use it where facility location stops too early: there one good candidate covers a row and no other can add to it, so
-    gains run out and one overestimated influence hides all others; here what a row gets is summed. It lies between
-    `facility-location` and `top-mean`. `floor_i` is the mean unmasked influence on row i (or the given floor): help counts
-    from the average candidate on, since measured from the smallest influence nearly everything would be help and f nearly
-    a sum. A constant added to a row and a positive scale of the kernel change no pick. f is monotone and submodular.
+    Use it where gains of facility location run out too early: there one good candidate covers a row and no other can add to
+    it; here what a row gets is summed. It lies between `facility-location` and `top-mean`, and close to the latter where
+    influences are estimates, which are smoother than what they estimate. `floor_i` is the mean unmasked influence on row i
+    (or the given floor): help counts from the average candidate on, since measured from the smallest influence nearly
+    everything would be help and f nearly a sum. A constant added to a row and a positive scale of the kernel change no
+    pick. f is monotone and submodular.
 
     Attributes:
         shape: g; `sqrt`, `log` (saturates more) or `ratio` (most). x is measured in what the best candidate of a row gives,
             on average over the rows.
 
-    *Cost*: no kernel beside target × pool; one more pass over it; lazy greedy as for facility location.
-    *Reference*: Wei, Iyer and Bilmes 2014, Fast Multi-stage Submodular Maximization: feature-based functions, of which the
-        features are the target rows; Lin and Bilmes 2011 (coverage that saturates).
+    *Cost*: no kernel beside target × pool, one more pass over it, and some hundreds of gains per pick, since every pick
+    lowers all others a little.
+    *Reference*: Kirchhoff and Bilmes 2014, Submodularity for Data Selection in Statistical Machine Translation
+    (feature-based functions; here the features are the target rows); Lin and Bilmes 2011 (coverage that saturates).
     """
 
     name: ClassVar[str] = "concave-coverage"

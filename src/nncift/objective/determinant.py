@@ -27,7 +27,8 @@ class LogDeterminant:
 
     Use it for variety alone, where `disparity` chases outliers: the target plays no part. P is the pool's own kernel, as it
     is; a pair of one text counts as its largest entry. P must be positive semi-definite up to λ. f is submodular, and
-    monotone for λ of at least 1; gains that turn negative are followed too.
+    monotone for λ of at least 1; gains that turn negative are followed too. Where every row is as like itself as any other
+    the first pick is the lowest id.
 
     Attributes:
         regularisation: λ, above 0.

@@ -32,7 +32,7 @@ class SparseCoverage:
         beyond: float64 [r], the best entry of each row that was dropped, at most its cap; the start where none was.
 
     *Cost*: at most t · r entries of 8 bytes; a gain takes as many steps as its candidate has entries.
-    *Reference*: Wei, Iyer and Bilmes 2014, Fast Multi-stage Submodular Maximization (k-nearest-neighbour kernels).
+    *Reference*: Lindgren, Wu and Dimakis 2016, Leveraging Sparsity for Efficient Submodular Data Summarization.
     """
 
     submodular: ClassVar[bool] = True

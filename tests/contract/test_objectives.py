@@ -125,7 +125,7 @@ def test_a_lone_pair_of_the_same_text(helpful: Chooser) -> None:
         helpful, Kernels.dense(one, pool=one.copy(), existing=one.copy(), masked=pair, masked_pool=pair), 1
     )
     assert ranking.order.tolist() == [0] and ranking.gains[0] <= 0
-    assert ranking.positive == 0 or hasattr(objective, "symmetrise")  # sums over pairs follow gains below nothing too
+    assert ranking.positive == 0 or hasattr(helpful, "symmetrise")  # sums over pairs follow gains below nothing too
 
 
 def test_runs_repeat_to_the_bit(objective: Chooser) -> None:

@@ -21,7 +21,7 @@ class Chosen(Protocol):
 
     @property
     def batch(self) -> int:
-        """How many gains are best asked for at once."""
+        """How many gains are best asked for at once; all where they are only looked up, so that bounds save nothing."""
         ...
 
     def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:

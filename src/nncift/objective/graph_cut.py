@@ -123,7 +123,7 @@ class _Cut:
 
     @property
     def batch(self) -> int:
-        return 64
+        return self.size
 
     def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
         return self._alone[which] - 2.0 * self._function.redundancy * self._repeated[which]

@@ -10,7 +10,7 @@ would have picked the same.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from nncift.errors import ModelError
@@ -91,14 +91,23 @@ def first_bounds(
     gains = np.zeros(chosen.size)
     gains[fitting] = chosen.gains(fitting)
     picked.evaluations += len(fitting)
-    if not np.isfinite(gains).all():
-        bad = np.flatnonzero(~np.isfinite(gains))
-        raise ModelError(
-            f"{len(bad)} of {chosen.size} candidates have values that are not finite, at positions {bad[:5].tolist()}."
-        )
+    refuse_not_finite(fitting, gains[fitting])
     heap = Heap(fitting, gains / weight)
     heap.fresh[fitting] = 0
     return heap, gains
+
+
+def refuse_not_finite(which: Int64[ndarray, " b"], gains: Float64[ndarray, " b"]) -> None:
+    """Refuses gains that cannot be compared.
+
+    Raises:
+        ModelError: a gain is not finite.
+    """
+    if not np.isfinite(gains).all():
+        bad = which[~np.isfinite(gains)]
+        raise ModelError(
+            f"{len(bad)} of {len(which)} candidates have values that are not finite, at positions {bad[:5].tolist()}."
+        )
 
 
 @compiled

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from threading import Lock
 from typing import ClassVar
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int, Int32, Int64
 from numpy import ndarray
 
-from nncift.errors import ConfigError, ModelError
-from nncift.kernel.compiled import compiled, over_blocks
+from nncift.errors import ConfigError
+from nncift.kernel.compiled import compiled
+from nncift.objective.heads import best_entries
 from nncift.objective.problem import CoverageProblem
-from nncift.objective.survey import LANES, at_once
+from nncift.objective.survey import LANES
 from nncift.objective.together import Together
 
 
@@ -32,7 +32,7 @@ class SparseCoverage:
         beyond: float64 [r], the best entry of each row that was dropped, at most its cap; the start where none was.
 
     *Cost*: at most t · r entries of 8 bytes; a gain takes as many steps as its candidate has entries.
-    *Reference*: Wei, Iyer and Bilmes 2014, Fast Multi-stage Submodular Maximization (k-nearest-neighbour kernels).
+    *Reference*: Lindgren, Wu and Dimakis 2016, Leveraging Sparsity for Efficient Submodular Data Summarization.
     """
 
     submodular: ClassVar[bool] = True
@@ -58,7 +58,7 @@ class SparseCoverage:
             raise ConfigError(f"{keep} entries of a row are to be kept; at least one is needed.")
         limit = problem.limit
         floor = np.where(problem.start < limit, problem.start, np.inf)  # a row that starts at its cap gains nothing
-        best = _best(problem, min(keep, problem.size) + 1, floor, threads)
+        best = best_entries(problem.lines, min(keep, problem.size) + 1, floor, threads)
         beyond = best.drop_last(min(keep, problem.size))
         kept = np.arange(best.ids.shape[1]) < best.counts[:, None]
         rows, ids, values = np.nonzero(kept)[0], best.ids[kept], best.values[kept]
@@ -147,112 +147,6 @@ class _Kept:
     def add(self, candidate: int) -> None:
         kept = self._function
         _cover(candidate, kept.starts, kept.rows, kept.values, self._limit, self._covered)
-
-
-@dataclass(slots=True)
-class _Best:
-    """The best entries of every row, each row a heap whose root is the worst of them.
-
-    Attributes:
-        values, ids: [r, t], entries and their candidates.
-        counts: [r], how many there are.
-    """
-
-    values: Float32[ndarray, "r t"]
-    ids: Int32[ndarray, "r t"]
-    counts: Int64[ndarray, " r"]
-
-    @classmethod
-    def empty(cls, rows: int, most: int) -> _Best:
-        """Room for so many of each row."""
-        return cls(np.empty((rows, most), np.float32), np.empty((rows, most), np.int32), np.zeros(rows, dtype=np.int64))
-
-    def drop_last(self, most: int) -> Float64[ndarray, " r"]:
-        """Leaves at most so many in each row, of which there is one more at most; what was dropped, or minus infinity."""
-        full = self.counts > most
-        dropped = np.where(full, self.values[:, 0].astype(np.float64) if self.values.size else -np.inf, -np.inf)
-        if full.any():
-            last = self.values.shape[1] - 1
-            self.values[full, 0], self.ids[full, 0] = self.values[full, last], self.ids[full, last]
-            self.counts[full] -= 1
-        return dropped
-
-
-def _best(problem: CoverageProblem, most: int, floor: Float64[ndarray, " r"], threads: int) -> _Best:
-    """The best entries of all candidates that are above the floor; which candidate a thread saw makes no difference."""
-    n, r = problem.lines.shape
-    found, merging, wrong = _Best.empty(r, most), Lock(), []
-
-    def task(start: int, stop: int) -> None:
-        mine = _Best.empty(r, most)
-        for first in range(start, stop, at_once(r)):
-            lines = problem.lines.take(np.arange(first, min(first + at_once(r), stop)))
-            if not _collect(lines, first, floor, mine.values, mine.ids, mine.counts):
-                wrong.append(first)
-        with merging:
-            _merge(mine.values, mine.ids, mine.counts, found.values, found.ids, found.counts)
-
-    if n and r:
-        over_blocks(task, n, threads=threads, multiple=4)
-    if wrong:
-        raise ModelError(f"the kernel has entries that are no numbers, near candidate {min(wrong):,}.")
-    return found
-
-
-@compiled
-def _worse(value, candidate, other, rival):
-    """Whether an entry stands behind another: smaller, or as large and of a higher candidate."""
-    return value < other or (value == other and candidate > rival)
-
-
-@compiled
-def _push(values, ids, count, value, candidate):
-    """Puts an entry into a row's heap, in place of the worst where it is full; how many there are now."""
-    if count < len(values):
-        at = count
-        while at:
-            up = (at - 1) // 2
-            if not _worse(value, candidate, values[up], ids[up]):
-                break
-            values[at], ids[at] = values[up], ids[up]
-            at = up
-        values[at], ids[at] = value, candidate
-        return count + 1
-    if not _worse(values[0], ids[0], value, candidate):
-        return count
-    at = 0
-    while 2 * at + 1 < count:
-        child = 2 * at + 1
-        if child + 1 < count and _worse(values[child + 1], ids[child + 1], values[child], ids[child]):
-            child += 1
-        if not _worse(values[child], ids[child], value, candidate):
-            break
-        values[at], ids[at] = values[child], ids[child]
-        at = child
-    values[at], ids[at] = value, candidate
-    return count
-
-
-@compiled
-def _collect(lines, first, floor, values, ids, counts):
-    """Puts a block of lines into the heaps; false where an entry is no number."""
-    sound = True
-    for b in range(len(lines)):
-        line = lines[b]
-        for i in range(len(line)):
-            value = line[i]
-            if value > floor[i]:
-                counts[i] = _push(values[i], ids[i], counts[i], value, first + b)
-            elif not value <= floor[i]:
-                sound = False
-    return sound
-
-
-@compiled
-def _merge(values, ids, counts, into_values, into_ids, into_counts):
-    for i in range(len(counts)):
-        for k in range(counts[i]):
-            into_counts[i] = _push(into_values[i], into_ids[i], into_counts[i], values[i, k], ids[i, k])
 
 
 @compiled

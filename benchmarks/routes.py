@@ -3,9 +3,9 @@
     python -m benchmarks.routes [--minutes 5] [--write docs/routes.md]
 
 The pool is its own target: n × n influences of a network, of which 10 % of the rows are chosen by facility location, on
-one thread. Every cell is a process of its own; memory is what comes on top of the projections. A cell that would take
-longer than its share of the time that is left, or more than half of the memory, is not run: its seconds are extrapolated
-from the size before, in brackets.
+one thread. Every cell is a process of its own; memory is what comes on top of the projections. A cell that would take longer
+than what is left of the time, or more than half of the memory, is not run: its seconds are extrapolated from the size
+before, in brackets.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
@@ -47,20 +47,36 @@ def main() -> None:
 
 
 def measured(sizes: list[int], seconds: float) -> dict[str, dict[int, dict[str, float]]]:
-    """Every cell that there is time for, by route and size; the others have `expected` seconds only."""
-    end = time.monotonic() + seconds
+    """Every cell that there is time for, by route and size; the others have `expected` seconds only.
+
+    Of one size the quick cells come first; time is that of the processor, which others' work does not stretch.
+    """
     found: dict[str, dict[int, dict[str, float]]] = {route.name: {} for route in ROUTES}
     half = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2
+    start = _spent()
     for n in sizes:
-        for at, route in enumerate(ROUTES):
-            before = max(found[route.name], default=0)
-            known = found[route.name].get(before, {})
-            expected = known.get("seconds", known.get("expected", 0.0)) * (n / max(before, 1)) ** route.power
-            if (route.stored and 4.0 * n * n > half) or expected > (end - time.monotonic()) / 2:
-                found[route.name][n] = {"expected": expected, "needs": 4.0 * n * n if route.stored else 0.0}
-                continue
-            found[route.name][n] = _child({"n": n, "route": at})
+        expected = [_expected(found[route.name], n, route.power) for route in ROUTES]
+        for at in sorted(range(len(ROUTES)), key=expected.__getitem__):
+            route, left = ROUTES[at], seconds - (_spent() - start)
+            if (route.stored and 4.0 * n * n > half) or expected[at] > left:
+                found[route.name][n] = {"expected": expected[at], "needs": 4.0 * n * n if route.stored else 0.0}
+            else:
+                found[route.name][n] = _child({"n": n, "route": at})
     return found
+
+
+def _expected(known: dict[int, dict[str, float]], n: int, power: float) -> float:
+    """Seconds at a size from those at the size before; 0 where there is none."""
+    if not known:
+        return 0.0
+    before = max(known)
+    return known[before].get("seconds", known[before].get("expected", 0.0)) * (n / before) ** power
+
+
+def _spent() -> float:
+    """CPU seconds of the processes that were started."""
+    used = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return used.ru_utime + used.ru_stime
 
 
 def _child(task: dict[str, int]) -> dict[str, float]:
@@ -86,7 +102,9 @@ def page(sizes: list[int], found: dict[str, dict[int, dict[str, float]]], minute
         return f"(needs {of['needs'] / 1e9:,.0f} GB)" if of["needs"] else f"({of['expected']:,.0f} s)"
 
     def memory(of: dict[str, float], n: int) -> str:
-        return f"{of['peak'] / 1e6:,.3g} MB" if of.get("peak") is not None else ""
+        if of.get("peak") is None:
+            return ""
+        return f"{of['peak'] / 1e6:,.0f} MB" if of["peak"] >= 1e8 else f"{of['peak'] / 1e6:.3g} MB"
 
     def kept(of: dict[str, float], n: int) -> str:
         best = found[ROUTES[1].name][n]

@@ -11,10 +11,10 @@ from numpy import ndarray
 
 from benchmarks.selection.data import HIDDEN, embeddings, kernel, start_network
 from benchmarks.selection.workload import Answer, Data, Facts, Run, Side, Size, Work, Workload
+from nncift.estimator.network import InfluenceNetwork
 
 BATCH = 4096
 LOOP, BATCHED = 2_000, 16 * BATCH
-_NETWORK = ("first", "first_bias", "second", "second_bias")
 
 
 def _prepare(size: Size) -> Mapping[str, ndarray]:
@@ -23,21 +23,17 @@ def _prepare(size: Size) -> Mapping[str, ndarray]:
 
 
 def _ours(data: Data, size: Size, threads: int, *, projected: bool = False) -> Run:
-    torch.set_num_threads(threads)
-    pool, target, network = data["pool"], data["target"], {name: data[name] for name in _NETWORK}
+    pool, target, second, bias = data["pool"], data["target"], data["second"], data["second_bias"]
+    network = InfluenceNetwork(size["d"], HIDDEN, generator=torch.Generator())
+    network.first.load_state_dict({"weight": _tensor(data["first"]), "bias": _tensor(data["first_bias"])})
 
-    def project() -> dict[str, ndarray]:
-        tensors = {name: torch.from_numpy(array) for name, array in network.items()}
-        d = size["d"]
-        first = torch.from_numpy(pool) @ tensors["first"][:, :d].T
-        second = torch.addmm(tensors["first_bias"], torch.from_numpy(target), tensors["first"][:, d + 1 :].T)
-        return {"pool": first.numpy(), "target": second.numpy()}
+    def project() -> tuple[ndarray, ndarray]:
+        return network.project_pool(pool), network.project_target(target)
 
     before = project() if projected else None
 
     def run() -> Answer:
-        rows = before or project()
-        return Answer(kernel(rows["pool"], rows["target"], network["second"], network["second_bias"]).fill(threads))
+        return Answer(kernel(*(before or project()), second, bias).fill(threads))
 
     return run
 
@@ -48,8 +44,8 @@ def _torch(data: Data, size: Size, threads: int, *, batched: bool) -> Run:
     network = torch.nn.Sequential(*layers)
     state = {"0.weight": data["first"], "0.bias": data["first_bias"]}
     state |= {"2.weight": data["second"][None, :], "2.bias": data["second_bias"]}
-    network.load_state_dict({name: torch.from_numpy(array) for name, array in state.items()})
-    pool, target = torch.from_numpy(data["pool"]), torch.from_numpy(data["target"])
+    network.load_state_dict({name: _tensor(array) for name, array in state.items()})
+    pool, target = _tensor(data["pool"]), _tensor(data["target"])
     i, j = pairs(size, BATCHED if batched else LOOP)
 
     def one_by_one() -> Answer:
@@ -63,12 +59,16 @@ def _torch(data: Data, size: Size, threads: int, *, batched: bool) -> Run:
         out = []
         with torch.no_grad():
             for first in range(0, len(i), BATCH):
-                row, candidate = (torch.from_numpy(x[first : first + BATCH]) for x in (i, j))
+                row, candidate = (_tensor(x[first : first + BATCH]) for x in (i, j))
                 rows = torch.cat([pool[candidate], torch.zeros(len(row), 1), target[row]], dim=1)
                 out.append(network(rows)[:, 0])
         return Answer(torch.cat(out).numpy())
 
     return in_batches if batched else one_by_one
+
+
+def _tensor(array: ndarray) -> torch.Tensor:
+    return torch.from_numpy(array)
 
 
 def pairs(size: Size, count: int) -> tuple[ndarray, ndarray]:

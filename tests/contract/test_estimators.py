@@ -114,6 +114,28 @@ def test_new_rows_are_predicted_too(name: str) -> None:
     assert values.shape == (5, M) and np.isfinite(values).all()
 
 
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("means", "paper")])
+def test_what_was_learnt_holds_for_other_data(name: str, tmp_path: Path) -> None:
+    """Other targets and other candidates, through the file: their order is that of their features."""
+    labels, target, pool, _ = problem()
+    estimator: Estimator = registry.load("estimator", name)()
+    save(estimator.fit(labels, target, pool, seed=0), tmp_path / "one", features="some")
+    new_target, new_pool = (features(count, "new", states=True, seed=count) for count in (7, 55))
+    kernel = load(tmp_path / "one", estimator, features="some").kernel(new_target, new_pool).fill()
+    worth = new_pool.blocks["mean_state"][:, 0]
+    assert kernel.shape == (55, 7)
+    assert np.corrcoef(kernel.mean(axis=1), worth)[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_reads_nothing_knows_no_other_data(name: str) -> None:
+    """Reusing an estimator of another run rests on this word."""
+    estimator: Estimator = registry.load("estimator", name)()
+    labels, target, pool, _ = problem()
+    kernel = estimator.fit(labels, target, pool, seed=0).kernel(target, features(9, "new", states=True, seed=8)).fill()
+    assert (np.ptp(kernel, axis=0).max() == 0) == (estimator.reads == "nothing")
+
+
 @pytest.mark.filterwarnings("ignore:all")
 @pytest.mark.parametrize("name", NAMES)
 def test_constant_labels_are_predicted(name: str) -> None:

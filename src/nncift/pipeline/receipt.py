@@ -15,6 +15,7 @@ from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
 from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
+from nncift.pipeline.ranking import Ranked
 from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
 from nncift.selection import Picks, source_positions
@@ -84,6 +85,19 @@ def short_of(setup: Setup, chosen: int) -> str | None:
         return None
     why = "all that can be scored" if allowed.group is None else "all that the quota and the scores allow"
     return f"{chosen:,} of the {allowed.rows:,} rows asked for are {why}"
+
+
+def choice_notes(ranked: Ranked, picks: Picks) -> dict[str, str]:
+    """What there is to say of a choice: what a sample of the target leaves open, and where gains ran out."""
+    notes = {}
+    if ranked.sampling_error is not None:
+        error = f"{ranked.sampling_error:.2%}"
+        notes["sampling"] = f"sampling the target gives its mean coverage a standard error of {error}"
+    elif ranked.sampled:
+        notes["sampling"] = "the target is sampled; what that does to this objective is not measured"
+    if ranked.covers and picks.kept + picks.positive < len(picks.order):
+        notes["gains"] = f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
+    return notes
 
 
 def write_rejects(folder: RunFolder, setup: Setup) -> None:

@@ -15,7 +15,7 @@ from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError
 from nncift.estimator.base import Fitted
-from nncift.estimator.budget import parse_labels
+from nncift.estimator.budget import LabelBudget, parse_labels
 from nncift.estimator.features import Features
 from nncift.estimator.novelty import Novelty, novelty
 from nncift.estimator.storage import load
@@ -161,30 +161,27 @@ def learnt_rows(donor: Donor) -> tuple[Features | None, Features]:
 
 
 def trained_anew(donor: Donor, setup: Setup) -> dict[str, Any]:
-    """What training an estimator on the new rows would take, with the labels that the old one had, and the share of it that
-    is saved: of language-model calls, or of labels where none is made."""
-    traits, config = setup.influence.traits, setup.config
-    budget = parse_labels(donor.config.labels)
-    design = plain_design(config.design)
-    m, n = kernel_shape(setup.axes)
-    if budget.kind == "count" and budget.amount > m * n:
-        budget = parse_labels("all")
-    other = replace(
-        setup,
-        labels=budget,
-        pairs=draw_pairs(budget, setup.axes, config.seed, priced=traits.priced, design=design),
-    )
-    assert other.pairs is not None
-    calls, labels = other.calls(other.asked), len(other.pairs[0])
-    now = Calls() if setup.pairs is None else setup.calls(setup.asked)
-    some = 0 if setup.pairs is None else len(setup.pairs[0])
-    saved = 1 - work(now) / work(calls) if work(calls) else 1 - some / labels
+    """What training an estimator on the new rows would take, with labels as the old one had them, and the share of it that is
+    saved: of language-model calls, or of labels where none is made."""
+    theirs, traits, axes = donor.config, setup.influence.traits, setup.axes
+    labels, design = parse_labels(theirs.labels), plain_design(theirs.design)
+    m, n = kernel_shape(axes)
+    if labels.kind in ("auto", "calls", "seconds"):  # what they came to
+        labels = LabelBudget("count", donor.records["label"].facts["labels"])
+    if labels.kind == "count" and labels.amount > m * n:
+        labels = parse_labels("all")
+    pairs = draw_pairs(labels, axes, setup.config.seed, priced=traits.priced, design=design)
+    anew, spent, now = replace(setup, labels=labels, pairs=pairs), Calls(), 0
+    if setup.pairs is not None:
+        spent, now = setup.calls(setup.asked), len(setup.pairs[0])
+    calls = anew.calls(anew.asked)
+    share = work(spent) / work(calls) if work(calls) else now / len(pairs[0])
     return {
         "run": str(donor.folder),
-        "labels": labels,
+        "labels": len(pairs[0]),
         "lm_forwards": calls.forwards,
         "lm_backwards": calls.backwards,
-        "saved": max(0.0, saved),
+        "saved": max(0.0, 1 - share),
     }
 
 

@@ -341,13 +341,7 @@ class _Road:
             done.note("budget", sentence)
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
-            error = f"{ranked.sampling_error:.2%}"
-            done.note("sampling", f"sampling the target gives its mean coverage a standard error of {error}")
-        elif ranked.sampled:
-            done.note("sampling", "the target is sampled; what that does to this objective is not measured")
-        if ranked.covers and picks.kept + picks.positive < len(picks.order):
-            done.note(
-                "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
-            )
+        for kind, sentence in receipt.choice_notes(ranked, picks).items():
+            done.note(kind, sentence)
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         self.reporter.end(f"{len(picks.order):,} picks{gains}")

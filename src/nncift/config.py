@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
@@ -109,13 +109,7 @@ class _TeacherOptions(Options):
         Raises:
             ConfigError: an entry has no `=`.
         """
-        pairs = {}
-        for entry in self.option:
-            name, equals, value = entry.partition("=")
-            if not equals or not name:
-                raise ConfigError(f"--option {entry!r} is not of the form name=value.")
-            pairs[name.strip().replace("-", "_")] = value.strip()
-        return pairs
+        return named_values(self.option, "--option")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -141,6 +135,7 @@ class SelectConfig(_TeacherOptions):
     )
     existing_format: str = setting("Row layout of the existing rows.", "auto")
     objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
+    objective_option: tuple[str, ...] = setting("Option of the objective, name=value; may be repeated.", ())
     task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)
     estimator: str = setting(
         "What learns the influence from the labels (see `nncift list`), module:Class, or a finished run whose own is reused.",
@@ -201,6 +196,21 @@ class ScoreConfig(Options):
     output: str | None = setting("Where the scored rows go, best first (JSONL).", None, short="-o")
 
 
+def named_values(entries: Iterable[str], flag: str) -> dict[str, str]:
+    """Entries `name=value` as a mapping.
+
+    Raises:
+        ConfigError: one has no `=`.
+    """
+    pairs = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{flag} {entry!r} is not of the form name=value.")
+        pairs[name.strip().replace("-", "_")] = value.strip()
+    return pairs
+
+
 def parse_budget(text: str, n: int) -> int:
     """How many rows a budget means.
 
@@ -246,7 +256,7 @@ def flag(name: str) -> str:
 
 def _as_field(cls: type, name: str, value: Any) -> Any:
     hint = get_type_hints(cls)[name]
-    if name == "option" and isinstance(value, Mapping):
+    if name in ("option", "objective_option") and isinstance(value, Mapping):
         return tuple(f"{key}={entry}" for key, entry in value.items())
     if is_list(hint):
         found = () if value is None else (value,) if isinstance(value, str | Path) else value

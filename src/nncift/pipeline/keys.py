@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nncift.config import SelectConfig
+from nncift.config import SelectConfig, named_values
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.models import Models
 from nncift.pipeline.setup import Setup, influence_key
@@ -25,6 +25,7 @@ def select_depends(
         "source": content_key({"ids": setup.pool.ids, "raw": setup.pool.raw_fingerprint}),
         "teacher": setup.depends(),
         "objective": objective.name,
+        "objective_options": sorted(named_values(config.objective_option, "--objective-option").items()),
         "why": setup.why,
         "allowed": setup.allowance.record() if setup.allowance else None,
         "search": {

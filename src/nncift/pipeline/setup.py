@@ -291,6 +291,11 @@ def with_labels(setup: Setup, labels: LabelBudget) -> Setup:
     found = replace(setup, labels=labels, rounds=rounds).labelled(pairs)
     if timed:
         return replace(found, exact=False)
+    if (rule := setup.objective) is not None and not found.exact and getattr(rule, "symmetrise", True) is False:
+        raise ConfigError(
+            f"`{rule.name}` compares pool rows both ways alike, and what an estimator predicts is not. Add "
+            "--objective-option symmetrise=true, or choose --objective facility-location."
+        )
     if choosing and not found.exact and len(pairs[0]) < FEWEST_LABELS:
         raise ConfigError(
             f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "

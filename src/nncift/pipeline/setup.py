@@ -37,7 +37,6 @@ from nncift.pipeline.probe import draw_probe
 from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
-
 _TIMED = 1024  # pairs that a pace is measured on, at most
 
 _CHEAP = 0.1  # of what labelling every pair takes: so much may reading every row add

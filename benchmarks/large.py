@@ -142,7 +142,7 @@ def select(
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
     if kill:
-        _kill_once(arguments, place, environment)
+        _kill_once(arguments, place, environment, rows / 400_000)
     subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
     seconds = time.perf_counter() - started
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
@@ -163,12 +163,12 @@ def select(
     )
 
 
-def _kill_once(arguments: list[str], place: Path, environment: dict[str, str]) -> None:
-    """Starts the run and kills it while it works on the subset."""
+def _kill_once(arguments: list[str], place: Path, environment: dict[str, str], seconds: float) -> None:
+    """Starts the run and kills it so many seconds after its vectors are laid out, while it works on the subset."""
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (place / "stages" / "embed.json").is_file():
+    while process.poll() is None and not (place / "embeddings" / "columns.npy").is_file():
         time.sleep(0.2)
-    time.sleep(5)
+    time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert not (place / "done.json").is_file(), "it was done before it could be killed"

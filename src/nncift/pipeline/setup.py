@@ -194,7 +194,7 @@ class Setup:
         if self.influence.traits.reads_columns:
             rows = join(self.axes.columns, self.axes.helped)
             depends["columns"] = lists_key({"raw": (repr(raw_of(rows, k)) for k in range(len(rows)))})
-        if (within := parse_labels(self.config.labels)).kind == "seconds":
+        if not self.config.takes_over and (within := parse_labels(self.config.labels)).kind == "seconds":
             depends["within"] = within.amount
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 

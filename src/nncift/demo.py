@@ -39,6 +39,7 @@ def run_demo(folder: Path, *, seed: int, reporter: Reporter) -> list[str]:
         model=("gemma-3-270m",),
         embedder="minilm",
         budget=f"{_BUDGET:.0%}",
+        labels="5%",  # a minute of labelling; `auto` would go on
         seed=seed,
         output=str(folder / "run"),
     )

@@ -152,7 +152,7 @@ class SelectConfig(_TeacherOptions):
     known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")
     backend: Literal["auto", "dense", "tiled"] = setting(
         "Store the kernels (dense) or evaluate them whenever a line is needed (tiled); auto: stored where they take at most "
-        "a quarter of the memory.",
+        "an eighth of the memory.",
         "auto",
     )
     optimizer: Literal["auto", "naive", "lazy", "stochastic", "threshold"] = setting(

@@ -184,5 +184,5 @@ def test_a_file_chooses_no_code(tmp_path: Any, monkeypatch: pytest.MonkeyPatch) 
 
     monkeypatch.setattr(auto.registry, "load", lambda kind, name: pytest.fail(f"{name} was imported"))
     save(Foreign(), tmp_path / "auto", features="some")  # type: ignore[arg-type]
-    with pytest.raises(RunError, match="'os:system' is none of means"):
+    with pytest.raises(RunError, match="'os:system' is none of gaussian-process"):
         load(tmp_path / "auto", Auto(), features=None)

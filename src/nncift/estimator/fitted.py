@@ -74,11 +74,11 @@ class FittedEstimator:
                 offset, row, column, *(np.zeros((len(side), 0), np.float32) for side in (target, pool))
             )
         *deeper, (weights, bias) = arrays_of(self.network.layers)[1:]
-        output = (weights[0].copy(), float(bias[0]), scale, offset)
+        output, last = weights[0].copy(), float(bias[0])
         if not deeper:
-            return FactorisedKernel(pool, target, *output)
+            return FactorisedKernel(pool, target, output, last, scale, offset)
         layers, biases = (tuple(part.copy() for part in parts) for parts in zip(*deeper, strict=True))
-        return DeepKernel(pool, target, layers, biases, *output)
+        return DeepKernel(pool, target, layers, biases, output, last, scale, offset)
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights, by name."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable
 from itertools import pairwise
 
 import numpy as np
@@ -60,9 +60,10 @@ def _forward(layers: nn.ModuleList, inputs: Float[Tensor, "b d"]) -> Float[Tenso
     return last(inputs).squeeze(1)
 
 
-def arrays_of(layers: nn.ModuleList | Sequence[nn.Module]) -> list[tuple[Float[ndarray, "g h"], Float[ndarray, "g"]]]:
+def arrays_of(layers: Iterable[nn.Module]) -> list[tuple[Float[ndarray, "g h"], Float[ndarray, "g"]]]:
     """Weights and biases of linear layers, float32."""
-    return [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in layers]  # pyright: ignore
+    linear = (layer for layer in layers if isinstance(layer, nn.Linear))
+    return [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in linear]
 
 
 class InfluenceNetwork(nn.Module):

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -19,6 +18,9 @@ from nncift.kernel.tiles import GROUP, four, padded
 _ZERO = np.float32(0.0)
 _TILE = 64  # pairs that go through the layers side by side: 1,000 units of them take 256 KB
 _SPAN = 1 << 16  # pairs whose values are kept at a time where only their means are asked for
+
+_Parts = tuple[ndarray, ndarray, tuple[ndarray, ...], tuple[ndarray, ...], ndarray, np.float32, np.float32]
+"""Both sides, layers and biases, the output's weights, and what makes labels of it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +129,13 @@ class DeepKernel:
         refuse_empty(self.shape[1], "candidate")
         return replace(self, pool=self.target, target=self.pool).candidate_means(threads)
 
-    def _parts(self) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+    def _parts(self) -> _Parts:
         """What the compiled code reads, padded to whole groups: a unit of zero weights adds exactly zero."""
         layers = tuple(padded(layer, -(-len(layer) // GROUP) * GROUP) for layer in self.layers)
         biases = tuple(padded(bias[None], 1)[0] for bias in self.biases)
         sides = padded(self.pool, len(self.pool)), padded(self.target, len(self.target))
-        affine = np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
-        return (*sides, layers, biases, padded(self.weights[None], 1)[0], *affine)
+        output = padded(self.weights[None], 1)[0]
+        return *sides, layers, biases, output, np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
 
 
 @dataclass(frozen=True, slots=True)

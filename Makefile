@@ -3,12 +3,13 @@ PYTHON := $(shell for p in python3.11 python3 python3.12 python3.13; do \
 	"$$p" -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null && echo "$$p" && break; done)
 BIN := .venv/bin
 STAMP := .venv/.installed
+PEERS := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench clean
+.PHONY: help venv demo test check bench bench-check bench-large bench-labels clean
 
 help:  ## this list
-	@sed -n 's/^\([a-z]*\):.*## /  make \1\t/p' Makefile
+	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
 
 venv: $(STAMP)  ## .venv with the package in editable mode, the offline models and the developers' tools
 
@@ -30,8 +31,22 @@ check: venv  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
-bench: venv  ## ratios against peers, measured side by side
-	$(BIN)/python -m benchmarks
+# The libraries that the benchmarks compare with.
+$(PEERS): $(STAMP)
+	$(BIN)/python -m pip install --quiet --only-binary=:all: -c constraints.txt -e ".[peers]"
+	@touch $@
+
+bench: $(PEERS)  ## selection against its peers, measured side by side: a table and benchmarks/out/bench.json
+	$(BIN)/python -m benchmarks.selection
+
+bench-check: $(PEERS)  ## whether half of each of its goals is reached, on one thread; minutes
+	$(BIN)/python -m benchmarks.selection --check
+
+bench-large: venv  ## 300,000 of a million rows, once
+	$(BIN)/python benchmarks/large.py
+
+bench-labels: venv  ## exact influences of a language model against the plain ways
+	$(BIN)/python -m benchmarks.labels
 
 clean:  ## removes what make and the tools have made
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -30,14 +30,18 @@ HEADS = (
 )
 
 
-def rows(records: Sequence[Record]) -> list[str]:
-    """A line of the table for each record."""
+EVERY = "gaussian-process,network,paper,means"
+LAYOUTS = ("none", "20", "100", "500", "100,50", "1000,500")
+
+
+def rows(records: Sequence[Record], *, of: str = "") -> list[str]:
+    """A line of the table for each record; `of` is what there is to add to the estimators' names."""
     lines = []
     for record in records:
         gain = record["objective_gain"] or {}
         cells = [*(record[name] for name in FIGURES), *(gain.get(share) for share in BUDGETS), record["seconds"]]
         star = " (default)" if record["default"] else ""
-        lines.append(f"| {record['design']} | {record['estimator']}{star} | {' | '.join(map(_cell, cells))} |")
+        lines.append(f"| {record['design']} | {record['estimator']}{of}{star} | {' | '.join(map(_cell, cells))} |")
     return lines
 
 
@@ -73,7 +77,7 @@ def main() -> None:
     ]
     common = {"pool": asked.pool, "target": asked.target, "embedder": "minilm", "repeats": asked.repeats}
     trials = [
-        ("5 % of the pairs, all designs", {"labels": "5%", "design": "all", "estimator": "all", "model": asked.model}),
+        ("5 % of the pairs, all designs", {"labels": "5%", "design": "all", "estimator": EVERY, "model": asked.model}),
         ("5 %, without a language model", {"labels": "5%", "estimator": "gaussian-process"}),
         (
             "1 %",
@@ -85,6 +89,8 @@ def main() -> None:
             "5 %, half of the candidates withheld from labelling",
             {"labels": "5%", "estimator": "gaussian-process,means", "model": asked.model, "unseen": "50%"},
         ),
+        ("5 %, chosen by cross-validation", {"labels": "5%", "estimator": "auto", "model": asked.model}),
+        ("1 %, chosen by cross-validation", {"labels": "1%", "estimator": "auto", "model": asked.model}),
     ]
     for title, options in trials:
         found = nncift.fidelity(str(asked.labels), **common, **options)
@@ -94,6 +100,13 @@ def main() -> None:
                 lines += ["", f"## {title}{words}", f"| {' | '.join([*HEADS, *gains, 'seconds'])} |"]
                 lines += ["|---|---|" + "--:|" * (len(HEADS) + len(gains) - 1), *rows(part)]
         print("\n".join(lines[-12:]), flush=True)
+    lines += ["", "## 5 %, hidden layers of the network", f"| {' | '.join([*HEADS, *gains, 'seconds'])} |"]
+    lines += ["|---|---|" + "--:|" * (len(HEADS) + len(gains) - 1)]
+    for hidden in LAYOUTS:
+        options = {"labels": "5%", "estimator": "network", "model": asked.model, "hidden": hidden}
+        found = nncift.fidelity(str(asked.labels), **common, **options)
+        lines += rows(found[:1], of=f", hidden {hidden}")
+        print(lines[-1], flush=True)
     if asked.write:
         (asked.write / "estimators.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
 

@@ -32,7 +32,6 @@ from nncift.estimator.baselines import baselines
 from nncift.estimator.budget import parse_labels
 from nncift.estimator.design import pairs_to_label
 from nncift.estimator.training import TrainingConfig, fit
-from nncift.kernel.factorised import FactorisedKernel
 from nncift.objective.base import Kernels
 from nncift.objective.greedy import greedy
 from nncift.seeds import generator
@@ -125,8 +124,7 @@ def replays(exact: np.ndarray, teacher: str, labels: str, question: Question, se
         known = Labels(i, j, exact[i, j], (m, n))
         labelled = np.zeros(exact.shape, dtype=bool)
         labelled[i, j] = True
-        part = fit(known, vectors, e_pool, config=TrainingConfig(), seed=seed).factors(vectors, e_pool)
-        kernel = FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset).fill().T
+        kernel = fit(known, vectors, e_pool, config=TrainingConfig(), seed=seed).kernel(vectors, e_pool).fill().T
         guesses = baselines(known, every, generator(seed, "baselines"))
         name = "row + column means" if traits.pairwise else "predict the mean"
         for key, predicted in (("", kernel), ("means", guesses[name].reshape(m, n))):

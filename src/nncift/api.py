@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
@@ -9,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from nncift.cachedir import cache_folder
-from nncift.config import LabelConfig, ScoreConfig, SelectConfig, resolved
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
 from nncift.errors import DataError
@@ -20,6 +21,7 @@ from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
 from nncift.pipeline.scoring import Scored
 from nncift.pipeline.scoring import score as _score
+from nncift.recipe import resolved
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.records import Record
 from nncift.rehearsal.rehearse import rehearse
@@ -46,8 +48,9 @@ def select(
         existing: rows that the model already knows; what they cover is not chosen again.
         budget: rows (175), a share (0.05), or text (`"5%"`); a share is of the usable rows, rounded to nearest.
         options: every further option of `nncift select`, with underscores: `influence`, `model`, `embedder`, `labels`,
-            `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`). Without `output` the run
-            folder lies in the cache, under a name made of the options, so that the same call resumes.
+            `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`); `estimator` may be a selection
+            too, whose estimator is then reused. Without `output` the run folder lies in the cache, under a name made of the
+            options, so that the same call resumes.
 
     Returns:
         The selection, best first.
@@ -61,6 +64,8 @@ def select(
         >>> len(picked)
         1
     """
+    if isinstance(options.get("estimator"), Selection):
+        options["estimator"] = options["estimator"].folder
     named = {"pool": _as_file(pool), "budget": budget, **options}
     named |= {name: _as_file(rows) for name, rows in (("target", target), ("existing", existing)) if rows is not None}
     config = SelectConfig.of(named)
@@ -184,11 +189,16 @@ def _as_file(rows: Rows) -> str:
         raise DataError(
             f"a mapping of {', '.join(map(repr, list(rows)[:5]))} is not rows. Name one split, or pass a list of rows."
         )
-    content = b"".join(to_json(row) + b"\n" for row in rows)
-    path = cache_folder() / "rows" / f"{sha256(content).hexdigest()[:32]}.jsonl"
-    if not path.is_file():
-        path.parent.mkdir(parents=True, exist_ok=True)
-        part = path.with_suffix(".part")
-        part.write_bytes(content)
-        part.replace(path)
+    place, digest = cache_folder() / "rows", sha256()
+    place.mkdir(parents=True, exist_ok=True)
+    with tempfile.TemporaryDirectory(dir=place) as folder:
+        part = Path(folder) / "rows.jsonl"
+        with part.open("wb") as file:
+            for row in rows:
+                line = to_json(row) + b"\n"
+                digest.update(line)
+                file.write(line)
+        path = place / f"{digest.hexdigest()[:32]}.jsonl"
+        if not path.is_file():  # which is then in use, perhaps, and must not change
+            part.replace(path)
     return str(path)

@@ -15,18 +15,10 @@ from typing import Annotated, Any, NoReturn, get_args, get_type_hints
 
 import typer
 
-from nncift.config import (
-    LabelConfig,
-    ScoreConfig,
-    SelectConfig,
-    changed_options,
-    default_name,
-    flag,
-    is_list,
-    recipe_values,
-)
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig, flag, is_list
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
+from nncift.recipe import changed_options, default_name, recipe_values
 from nncift.registry import did_you_mean
 from nncift.rehearsal.options import FidelityConfig
 from nncift.version import __version__
@@ -168,6 +160,10 @@ def _alone(
 @options_of(SelectConfig, "pool")
 def select(config: SelectConfig, dry_run: DryRun = False, as_json: AsJson = False, quiet: Quiet = False) -> None:
     """Choose the subset of a pool that teaches most, and write it with its receipt into a run folder."""
+    if config.takes_over:
+        from nncift.pipeline.donor import inherit
+
+        config = inherit(config)
     if config.output is None:
         config = replace(config, output=f"runs/{default_name(config)}")
     _run(config, dry_run=dry_run, as_json=as_json, quiet=quiet)

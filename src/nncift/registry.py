@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from difflib import get_close_matches
 from importlib import import_module
+from pathlib import Path
 from typing import Any, Literal
 
 from nncift.errors import ConfigError
@@ -42,12 +43,18 @@ _NAMES: dict[str, dict[str, str]] = {
         "network": "nncift.estimator.perceptron:Network",
         "paper": "nncift.estimator.perceptron:PaperNetwork",
         "means": "nncift.estimator.means:Means",
+        "auto": "nncift.estimator.auto:Auto",
     },
     "objective": {
         "facility-location": "nncift.objective.coverage:FacilityLocation",
         "flcg": "nncift.objective.coverage:ConditionalGain",
         "fl1mi": "nncift.objective.coverage:MutualInformation",
         "flvmi": "nncift.objective.coverage:VariantMutualInformation",
+        "concave-coverage": "nncift.objective.concave:ConcaveCoverage",
+        "graph-cut": "nncift.objective.graph_cut:GraphCut",
+        "log-determinant": "nncift.objective.determinant:LogDeterminant",
+        "disparity-sum": "nncift.objective.disparity:DisparitySum",
+        "disparity-min": "nncift.objective.disparity:DisparityMin",
         "top-mean": "nncift.objective.modular:TopMean",
         "top-max": "nncift.objective.modular:TopMax",
         "round-robin": "nncift.objective.round_robin:RoundRobin",
@@ -59,6 +66,13 @@ _NAMES: dict[str, dict[str, str]] = {
 def names(kind: Kind) -> tuple[str, ...]:
     """The registered names of one kind, in the order of the table."""
     return tuple(_NAMES[kind])
+
+
+def is_folder(kind: Kind, name: str) -> bool:
+    """Whether a name is that of a folder, there or mistyped: no registered one, and no `module:Class`."""
+    if name in _NAMES[kind]:
+        return False
+    return Path(name).is_dir() or (":" not in name and Path(name).name != name)
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -14,7 +14,7 @@ import platform
 import resource
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from hashlib import sha256
@@ -94,7 +94,7 @@ class RunFolder:
         self._lock: TextIO | None = _locked(path)
         for leftover in (*path.glob("*.part"), *path.glob("*/*.part")):
             leftover.unlink()
-        self.records = self._read_records()
+        self.records = read_records(path)
 
     def close(self) -> None:
         """Gives the folder free."""
@@ -166,16 +166,18 @@ class RunFolder:
                 return False
         return True
 
-    def _read_records(self) -> dict[str, StageRecord]:
-        path = self.path / "stages.json"
-        if not path.exists():
-            return {}
-        try:
-            body = json.loads(path.read_text(encoding="utf-8"))
-            return {name: StageRecord(**record) for name, record in body.items()}
-        except (ValueError, TypeError, AttributeError) as error:
-            log.warning("%s is damaged (%s); every stage is computed again", path, error)
-            return {}
+
+def read_records(folder: Path) -> dict[str, StageRecord]:
+    """What the stages of a run folder left behind, by name; nothing where there is none or the record is damaged."""
+    path = folder / "stages.json"
+    if not path.exists():
+        return {}
+    try:
+        body = json.loads(path.read_text(encoding="utf-8"))
+        return {name: StageRecord(**record) for name, record in body.items()}
+    except (ValueError, TypeError, AttributeError) as error:
+        log.warning("%s is damaged (%s); every stage is computed again", path, error)
+        return {}
 
 
 def _locked(path: Path) -> TextIO:
@@ -222,6 +224,20 @@ def peak_memory() -> int:
 def content_key(depends: dict[str, Any]) -> str:
     """Hash of anything JSON-able, whatever the order of its keys."""
     return sha256(json.dumps(depends, sort_keys=True, ensure_ascii=True).encode()).hexdigest()
+
+
+def lists_key(lists: Mapping[str, Iterable[Any]]) -> str:
+    """`content_key` of the lists by their names; their entries are taken one by one, so that no list is in memory."""
+    digest = sha256(b"{")
+    for number, name in enumerate(sorted(lists)):
+        digest.update(f"{', ' if number else ''}{json.dumps(name)}: [".encode())
+        before = b""
+        for entry in lists[name]:
+            digest.update(before + json.dumps(entry, sort_keys=True, ensure_ascii=True).encode())
+            before = b", "
+        digest.update(b"]")
+    digest.update(b"}")
+    return digest.hexdigest()
 
 
 def file_hash(path: Path) -> str:

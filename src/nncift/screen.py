@@ -10,7 +10,7 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, Tex
 from rich.text import Text
 
 from nncift.influence.base import Calls
-from nncift.pipeline.receipt import calls_text, spent
+from nncift.pipeline.receipt import anew_text, calls_text, spent
 from nncift.selection import Selection
 
 
@@ -100,6 +100,9 @@ def summary_lines(picked: Selection) -> list[str]:
             f"An exact influence stood behind {labelled:.0%} of the picks and {facts['rows_with_labels']:.0%} of the pool "
             "(--known predict sets them aside)."
         )
+    anew = facts["costs"].get("training_anew")
+    if anew:
+        lines.append(anew_text(anew, (picked.fidelity or {}).get("held_out", 0)))
     if exact:
         stages = facts["costs"]["stages"]
         made = spent(stages[name] for name in ("label", "states") if name in stages)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,8 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.config import budget_text, parse_budget
-from nncift.data.rows import Example, Pool
+from nncift.data.rows import Example, Pool, ids_of, numbers_of
+from nncift.data.views import take
 from nncift.data.write import export_rows
 from nncift.objective.ranking import rest_rule
 
@@ -70,8 +71,8 @@ class Influences:
     """
 
     values: Float[ndarray, "n m"]
-    targets: tuple[Example, ...]
-    pool: tuple[Example, ...]
+    targets: Sequence[Example]
+    pool: Sequence[Example]
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,20 +111,19 @@ class Selection:
         return len(self.picks.order)
 
     @property
-    def examples(self) -> tuple[Example, ...]:
-        """The chosen examples, best first."""
-        by_id = self.pool.by_id().examples
-        return tuple(by_id[int(position)] for position in self.picks.order)
+    def examples(self) -> Sequence[Example]:
+        """The chosen examples, best first; those of a large file are read when they are asked for."""
+        return take(self.pool.examples, self.pool.order[self.picks.order])
 
     @property
     def ids(self) -> tuple[str, ...]:
         """Ids of the chosen rows, best first."""
-        return tuple(example.id for example in self.examples)
+        return tuple(ids_of(self.examples))
 
     @property
     def indices(self) -> list[int]:
         """0-based row numbers in the source, rejected rows counted, best first: what `datasets.Dataset.select` takes."""
-        return [example.number for example in self.examples]
+        return numbers_of(self.examples).tolist()
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -200,5 +200,4 @@ class Selection:
 
 def source_positions(pool: Pool, order: ndarray) -> list[int]:
     """Positions in the pool's own order of positions in the pool sorted by id."""
-    by_id = sorted(range(len(pool)), key=lambda position: pool[position].id)
-    return [by_id[int(position)] for position in np.asarray(order)]
+    return pool.order[np.asarray(order, dtype=np.int64)].tolist()

@@ -404,3 +404,15 @@ def test_an_unwritable_folder(here: Cli, similarity: list[str], tmp_path: Path) 
         pytest.skip("root writes everywhere")
     (tmp_path / "locked").mkdir(mode=0o500)
     refused(here("select", *similarity, "-o", "locked/run"), "cannot write the run folder 'locked/run'")
+
+
+def test_rows_of_a_large_file_stay_there(cli: Cli, tmp_path: Path) -> None:
+    rows = [json.dumps({"id": f"r{k:02d}", "text": f"{k} " + "word " * 250_000}) for k in range(29)]
+    (tmp_path / "pool.jsonl").write_text("\n".join([*rows, "{broken"]))
+    assert (tmp_path / "pool.jsonl").stat().st_size > 32_000_000
+    done = cli("select", "pool.jsonl", "-i", "length", "--budget", "5", "-o", "run", "--quiet")
+    assert done.returncode == 0, done.stderr
+    subset = (tmp_path / "run" / "subset.jsonl").read_text().splitlines()
+    assert len(subset) == 5 and set(subset) <= set(rows)
+    (rejected,) = (tmp_path / "run" / "rejected.jsonl").read_text().splitlines()
+    assert json.loads(rejected)["line"] == 30

@@ -51,12 +51,12 @@ def test_the_table_has_a_row_for_each_and_ends_with_what_and_where(known: Known,
     lines = done.stdout.splitlines()
     assert lines[0] == "all candidates" and "candidates without any label" in lines
     starts = [line.split()[:2] for line in lines]
-    for name in ("gaussian-process", "network", "paper", "means"):
+    for name in ("gaussian-process", "network", "paper", "means", "auto"):
         assert starts.count(["stripes", name]) == 2
     assert starts.count(["-", "predict"]) == 2
     assert sum("gaussian-process *" in line for line in lines) == 2
-    assert lines[-1].startswith("4 combinations of design and estimator, 1 repeat each, on ")
-    assert all(stage in done.stderr for stage in ("embed", "42 rows", "4 fits"))
+    assert lines[-1].startswith("5 combinations of design and estimator, 1 repeat each, on ")
+    assert all(stage in done.stderr for stage in ("embed", "42 rows", "5 fits"))
 
 
 @pytest.mark.parametrize(("influence", "design"), [("similarity", "stripes"), ("length", "pointwise")])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import pytest
 from nncift import registry
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
-from nncift.estimator.base import Estimator, Fitted
+from nncift.estimator.base import Estimator, Fitted, Layered
 from nncift.estimator.features import Features
 from nncift.estimator.means import Means
 from nncift.estimator.storage import load, save
@@ -88,12 +89,51 @@ def test_a_row_is_told_by_what_it_holds_and_not_by_where_it_stands(name: str) ->
     assert part == pytest.approx(whole[np.ix_(some, few)], abs=1e-5)
 
 
+@pytest.mark.parametrize("hidden", [(), (7,), (9, 4)])
+@pytest.mark.parametrize("name", ["network", "paper"])
+def test_networks_take_any_hidden_layers_and_their_files_keep_them(
+    name: str, hidden: tuple[int, ...], tmp_path: Path
+) -> None:
+    labels, target, pool, _ = problem()
+    estimator = registry.load("estimator", name)()
+    assert isinstance(estimator, Layered)
+    found = estimator.with_hidden(hidden).fit(labels, target, pool, seed=0)
+    save(found, tmp_path / "one", features="some")
+    back = load(tmp_path / "one", estimator, features="some")  # which has other layers itself
+    values = found.kernel(target, pool).fill()
+    assert np.array_equal(values, back.kernel(target, pool).fill()) and values.std() > 0
+    widths = (found.record()["dimension"] * 2 + 1, *hidden, 1)
+    assert found.weights == sum((into + 1) * out for into, out in pairwise(widths))
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_new_rows_are_predicted_too(name: str) -> None:
     found, target, _ = fitted(name)
     new = features(5, "new", states=True, seed=9)
     values = found.kernel(target, new).fill()
     assert values.shape == (5, M) and np.isfinite(values).all()
+
+
+@pytest.mark.parametrize("name", [name for name in NAMES if name not in ("means", "paper")])
+def test_what_was_learnt_holds_for_other_data(name: str, tmp_path: Path) -> None:
+    """Other targets and other candidates, through the file: their order is that of their features."""
+    labels, target, pool, _ = problem()
+    estimator: Estimator = registry.load("estimator", name)()
+    save(estimator.fit(labels, target, pool, seed=0), tmp_path / "one", features="some")
+    new_target, new_pool = (features(count, "new", states=True, seed=count) for count in (7, 55))
+    kernel = load(tmp_path / "one", estimator, features="some").kernel(new_target, new_pool).fill()
+    worth = new_pool.blocks["mean_state"][:, 0]
+    assert kernel.shape == (55, 7)
+    assert np.corrcoef(kernel.mean(axis=1), worth)[0, 1] > 0.6
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_what_reads_nothing_knows_no_other_data(name: str) -> None:
+    """Reusing an estimator of another run rests on this word."""
+    estimator: Estimator = registry.load("estimator", name)()
+    labels, target, pool, _ = problem()
+    kernel = estimator.fit(labels, target, pool, seed=0).kernel(target, features(9, "new", states=True, seed=8)).fill()
+    assert (np.ptp(kernel, axis=0).max() == 0) == (estimator.reads == "nothing")
 
 
 @pytest.mark.filterwarnings("ignore:all")

@@ -23,7 +23,7 @@ from nncift.estimator.scoring import TrainingScale, score_group
 from nncift.estimator.training import TrainingConfig
 
 M, N, D = 60, 90, 4
-FAST = TrainingConfig(hidden=24, lr=5e-3, epochs=40, patience=5)
+FAST = TrainingConfig(hidden=(24,), lr=5e-3, epochs=40, patience=5)
 RNG = np.random.default_rng(7)
 E_TARGET, E_POOL = (RNG.normal(size=(rows, D)).astype(np.float32) for rows in (M, N))
 TARGET, POOL = embedding_features(E_TARGET), embedding_features(E_POOL)
@@ -99,6 +99,7 @@ def test_a_perfect_and_a_reversed_estimator() -> None:
     perfect = judge(labels, estimator=Told(lambda train, i, j: KERNEL[i, j]))
     reverse = judge(labels, estimator=Told(lambda train, i, j: -KERNEL[i, j]))
     assert perfect.verdict == "beats" and reverse.verdict == "worse"
+    assert perfect.warning() is None and "is worse than row + column means" in str(reverse.warning())
     for group in perfect.groups.values():
         measures = group.measures
         assert (measures["mse"].value, measures["r2"].value) == (0, 1)
@@ -113,7 +114,7 @@ def test_the_network_learns_the_distance_of_two_numbers() -> None:
     e_target, e_pool = rng.normal(size=(40, 1)).astype(np.float32), rng.normal(size=(70, 1)).astype(np.float32)
     kernel = np.abs(e_target - e_pool.T)
     labels, design = labels_of("60%", kernel)
-    config = TrainingConfig(hidden=24, lr=5e-3, epochs=80, tolerance=0)
+    config = TrainingConfig(hidden=(24,), lr=5e-3, epochs=80, tolerance=0)
     rows = embedding_features(e_target), embedding_features(e_pool)
     found = measure(labels, *rows, design_kind=design, estimator=Network(config), seed=0)  # type: ignore[arg-type]
     value = found.groups["all"].measures["r2"].value
@@ -206,6 +207,7 @@ def test_what_the_labels_do_not_support_is_not_claimed(caplog: pytest.LogCapture
     }
     assert few.held_out < 10
     assert "Nothing can be said about the estimator" in few.sentence()
+    assert f"too few labels could be held out ({few.held_out})" in str(few.warning())
     assert "24 labels are too few" in caplog.text
 
 
@@ -254,7 +256,7 @@ def test_the_same_seed_judges_the_same() -> None:
 def test_a_pointwise_influence_is_judged_on_hidden_candidates() -> None:
     scores = (E_POOL[:, 0] ** 2)[None]
     labels, _ = labels_of("all", scores)
-    config = TrainingConfig(hidden=24, lr=5e-3, epochs=300, patience=60)
+    config = TrainingConfig(hidden=(24,), lr=5e-3, epochs=300, patience=60)
     found = measure(labels, None, POOL, design_kind="pointwise", estimator=Network(config), seed=0)
     assert found.held_out == 18 and list(found.groups) == ["all"]
     assert set(found.groups["all"].measures) == {"mse", "mse_unit", "r2", "spearman", "top_overlap"}

@@ -155,4 +155,4 @@ class TestEdges:
 
     def test_every_pick_positive_says_so(self) -> None:
         ranking = greedy(CoverageProblem(DenseLines(np.eye(4, 5, dtype=np.float32)), np.zeros(5)), 4, rest=np.zeros(4))
-        assert ranking.positive == 4 and ranking.rest_rule == "Every pick had a positive gain."
+        assert ranking.positive == 4 and ranking.rest_rule == "Every pick was made for its gain."

@@ -12,7 +12,7 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "nncift"
 
-FOUNDATIONS = ("errors", "config", "registry", "ledger", "seeds", "version", "cachedir", "progress")
+FOUNDATIONS = ("errors", "config", "recipe", "registry", "ledger", "seeds", "version", "cachedir", "progress")
 """The ground floor, whose files may use one another."""
 
 ORDER = (

@@ -17,6 +17,7 @@ import pytest
 import nncift
 from nncift.data.arrays import read_npz
 from nncift.errors import ConfigError, DataError
+from nncift.pipeline.reopening import reopen
 from nncift.selection import Selection
 from toy_road import Corpus, make_corpus, save_model, share_of_beta, write_influences, write_rows
 
@@ -176,6 +177,43 @@ def test_a_block_of_labels(run: Run, planted: str, labels: str, targets: int, ca
     assert len(stored["y"]) == targets * candidates and "values" not in stored
     assert picked.fidelity is not None and picked.fidelity["design"] == "block"
     assert share_of_beta(texts(picked)) > 0.9
+
+
+def test_hidden_layers_are_those_asked_for_and_another_layout_is_another_estimator(run: Run, planted: str) -> None:
+    options = {"influence": planted, "labels": "30%", "budget": 20, "estimator": "network"}
+    shallow, deep = run(**options), run(**options, hidden="12,5")
+    weights = [picked.costs["estimator"]["weights"] for picked in (shallow, deep)]
+    inputs = (weights[0] - 101) // 100  # with a bias for each unit
+    assert weights[1] == inputs * 12 + 13 * 5 + 6
+    again = reopen(deep.folder)
+    assert again.resize(7).ids == deep.ids[:7]
+    other = run(**options, hidden="none", output=str(deep.folder))
+    assert other.costs["estimator"]["weights"] == inputs
+    with pytest.raises(ConfigError, match=r"'gaussian-process' has no hidden layers"):
+        run(influence=planted, hidden="100")
+    with pytest.raises(ConfigError, match=r"--hidden is 'many'"):
+        run(**options, hidden="many")
+
+
+def test_auto_says_what_it_chose_and_a_run_is_read_again(run: Run, planted: str) -> None:
+    picked = run(influence=planted, labels="15%", budget=20, estimator="auto")
+    assert picked.fidelity is not None
+    choice = picked.fidelity["choice"]
+    assert choice["name"] in choice["explained"] and set(choice["explained"]) == {
+        "means",
+        "gaussian-process",
+        "network",
+    }
+    assert choice["parts"] == 10 and choice["labels"] >= 100 and share_of_beta(texts(picked)) > 0.9
+    assert reopen(picked.folder).resize(9).ids == picked.ids[:9]
+
+
+def test_an_estimator_that_beats_nothing_is_a_note(run: Run, module: str, caplog: pytest.LogCaptureFixture) -> None:
+    picked = run(influence="random", labels="15%", budget=20)
+    assert picked.fidelity is None or "estimator" in picked.notes
+    guess = run(influence=f"{module}:Planted", labels="60", budget=20, estimator="means")
+    assert guess.fidelity is not None and guess.fidelity["verdict"] != "beats"
+    assert guess.notes["estimator"] in caplog.text and "the estimator" in guess.notes["estimator"]
 
 
 def test_a_pointwise_influence_through_the_estimator(run: Run, module: str, corpus: Corpus) -> None:

@@ -136,3 +136,16 @@ def test_every_optimiser_by_name(run: Run, optimizer: str) -> None:
     assert run(parts=3).gains.sum() >= 0.9 * exact.gains.sum()
     with pytest.raises(ConfigError, match="--epsilon is 1"):
         run(epsilon=1.0)
+
+
+def test_options_of_objectives_reach_them(run: Run, corpus: Corpus, planted: dict[str, Any]) -> None:
+    plain = run(objective="graph-cut")
+    spread = run(objective="graph-cut", objective_option={"redundancy": 5.0})
+    assert plain.ids != spread.ids
+    with pytest.raises(ConfigError, match=r"`graph-cut` has no option 'redundancie'. Did you mean 'redundancy'"):
+        run(objective="graph-cut", objective_option=("redundancie=1",))
+    with pytest.raises(ConfigError, match=r"has no option 'x'. It has none"):
+        run(objective="top-mean", objective_option=("x=1",))
+    with pytest.raises(ConfigError, match="symmetrise=true"):
+        run(objective="graph-cut", **planted)
+    assert len(run(objective="graph-cut", objective_option=("symmetrise=true",), **planted)) == 16

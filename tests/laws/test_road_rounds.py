@@ -192,7 +192,7 @@ def test_where_adaptive_cannot_be_it_is_said(
 
 
 def picked_influence(picked: Selection) -> str:
-    from nncift.config import read_recipe
+    from nncift.recipe import read_recipe
 
     return read_recipe(picked.folder / "recipe.yaml").influence
 

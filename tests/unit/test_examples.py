@@ -10,7 +10,7 @@ import pytest
 
 import nncift
 from nncift import registry
-from nncift.config import read_recipe
+from nncift.recipe import read_recipe
 
 ROOT = Path(__file__).parents[2]
 RECIPES = sorted((ROOT / "examples").glob("*.yaml"))

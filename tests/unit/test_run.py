@@ -10,11 +10,14 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
+from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from nncift.errors import RunError
-from nncift.run import RunFolder, Work, content_key, environment, file_hash
+from nncift.run import RunFolder, Work, content_key, environment, file_hash, lists_key
 from toy_road import cli_environment
 
 
@@ -81,6 +84,13 @@ def test_keys_do_not_depend_on_the_order_of_names() -> None:
     assert content_key({"a": 1, "b": {"c": 2, "d": 3}}) == content_key({"b": {"d": 3, "c": 2}, "a": 1})
     assert content_key({"a": 1}) != content_key({"a": "1"})
     assert content_key({"a": "\ud800"}) != content_key({"a": "\ud801"})
+
+
+@given(
+    st.dictionaries(st.text(max_size=3), st.lists(st.integers() | st.text(max_size=3) | st.just(("a", 1)), max_size=4))
+)
+def test_lists_that_are_not_held_have_the_key_of_lists(lists: dict[str, list[Any]]) -> None:
+    assert lists_key({name: iter(entries) for name, entries in lists.items()}) == content_key(lists)
 
 
 @pytest.mark.parametrize(

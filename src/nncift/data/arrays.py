@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import zipfile
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
 
@@ -22,6 +22,14 @@ def write_npz(file: Path | IO[bytes], arrays: Mapping[str, ndarray]) -> None:
         for name, array in arrays.items():
             with archive.open(zipfile.ZipInfo(f"{name}.npy", _EPOCH), "w", force_zip64=True) as stream:
                 np.lib.format.write_array(stream, np.asanyarray(array), allow_pickle=False)
+
+
+def write_blocks(stream: IO[bytes], blocks: Iterable[ndarray], shape: tuple[int, ...]) -> None:
+    """Writes an `.npy` of float32 rows, some rows at a time; the bytes are those of `numpy.save` of all at once."""
+    header = {"descr": "<f4", "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(stream, header)
+    for block in blocks:
+        stream.write(np.ascontiguousarray(block, dtype="<f4").data)
 
 
 def read_npz(path: Path) -> dict[str, ndarray]:

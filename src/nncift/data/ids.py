@@ -4,11 +4,8 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Sequence
-from dataclasses import replace
+from collections.abc import Callable, Sequence
 from typing import Any
-
-from nncift.data.rows import Example
 
 _log = logging.getLogger(__name__)
 
@@ -31,23 +28,29 @@ def own_id(value: Any) -> str:
     return value
 
 
-def with_ids(drafts: Sequence[Example], source: str) -> tuple[Example, ...]:
-    """The examples with unique ids: the draft's own id where no other row has it, else the hash of the content.
+def unique_ids(own: Sequence[str], key: Callable[[int], str], source: str) -> list[str]:
+    """Unique ids of rows: the row's own where no other row has it, else the hash of the content.
 
     The first row of a content is the plain hash, the next ones in order of appearance get `-1`, `-2`, ... behind it.
+
+    Arguments:
+        own: [n], the ids in the rows, empty where there is none.
+        key: gives the content key of the row at a position.
+        source: what the user named, for the warning on shared ids.
     """
-    owners = Counter(draft.id for draft in drafts if draft.id)
-    taken = {name for name, count in owners.items() if count == 1}
-    if shared := sum(owners.values()) - len(taken):
+    owners = Counter(own)
+    del owners[""]
+    if shared := sum(count for count in owners.values() if count > 1):
         _log.warning("%s: %d rows share their id with another row; a hash of their text is their id", source, shared)
     seen: Counter[str] = Counter()
-    return tuple(draft if draft.id in taken else replace(draft, id=_hashed(draft, taken, seen)) for draft in drafts)
+    return [
+        name if owners[name] == 1 else _hashed(key(position)[:HASH], owners, seen) for position, name in enumerate(own)
+    ]
 
 
-def _hashed(draft: Example, taken: set[str], seen: Counter[str]) -> str:
-    key = draft.content_key[:HASH]
+def _hashed(key: str, owners: Counter[str], seen: Counter[str]) -> str:
     while True:
         name = f"{key}-{seen[key]}" if seen[key] else key
         seen[key] += 1
-        if name not in taken:
+        if owners[name] != 1:
             return name

@@ -5,10 +5,10 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Literal
 
-from nncift.data.records import Record, decode, not_an_object, text_start
+from nncift.data.records import Reading, Record, decode, not_an_object, text_start
 from nncift.errors import DataError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
@@ -16,19 +16,19 @@ _SPACE = re.compile(r"[ \t\r\n]*")
 
 def read_jsonl(path: Path) -> Iterator[Record]:
     """The rows of a JSON lines file. Blank lines are skipped; a broken line costs that line only."""
-    skip = text_start(path)
+    place = text_start(path)
     number = 0
     with path.open("rb") as file:
-        file.seek(skip)
+        file.seek(place)
         for line, content in enumerate(file, start=1):
-            if content.isspace():
-                continue
-            yield decode(number, line, content.rstrip(b"\r\n"))
-            number += 1
+            if not content.isspace():
+                yield decode(number, line, content.rstrip(b"\r\n"), place=place)
+                number += 1
+            place += len(content)
 
 
-def read_json(path: Path) -> tuple[Literal["json", "jsonl"], Iterator[Record]]:
-    """The rows of a `.json` file and what it turned out to be: one array, or JSON lines under the wrong suffix.
+def read_json(path: Path) -> Reading:
+    """A `.json` file as what it turns out to be: one array, or JSON lines under the wrong suffix.
 
     Raises:
         DataError: the file holds one object instead of rows, or is not UTF-8. A broken array raises while it is read:
@@ -37,10 +37,16 @@ def read_json(path: Path) -> tuple[Literal["json", "jsonl"], Iterator[Record]]:
     skip = text_start(path)
     first = _first_line(path, skip)
     if first.startswith(b"["):
-        return "json", _elements(_text(path, skip), path)
+        return Reading("json", lambda: _elements(_text(path, skip), path, skip), element)
     if first.startswith(b"{") and decode(0, 1, first).row is None:
         _refuse_one_object(_text(path, skip), path)
-    return "jsonl", read_jsonl(path)
+    return Reading("jsonl", lambda: read_jsonl(path), decode)
+
+
+def element(number: int, line: int, raw: bytes) -> Record:
+    """A record from the bytes of one element of an array."""
+    record = decode(number, line, raw)
+    return record if record.row is None else replace(record, raw=record.row)
 
 
 def _first_line(path: Path, skip: int) -> bytes:
@@ -72,9 +78,10 @@ def _refuse_one_object(text: str, path: Path) -> None:
     )
 
 
-def _elements(text: str, path: Path) -> Iterator[Record]:
+def _elements(text: str, path: Path, place: int) -> Iterator[Record]:
+    """The elements of an array that starts at a byte of its file."""
     decoder = json.JSONDecoder()
-    number, line, counted = 0, 1, 0
+    number, line, counted, before = 0, 1, 0, 0
     at = _after_space(text, text.index("[") + 1)
     more = text[at : at + 1] != "]"
     while more:
@@ -87,10 +94,13 @@ def _elements(text: str, path: Path) -> Iterator[Record]:
             raise _broken(path, line, "nested too deeply") from error
         except ValueError as error:
             raise _broken(path, line, "a number with too many digits") from error
+        place += at - before  # what stands between elements is one byte a character
+        raw, before = text[at:end].encode("utf-8"), end
         if isinstance(value, dict):
-            yield Record(number, line, value, value)
+            yield Record(number, line, value, value, "", place, len(raw))
         else:
-            yield Record(number, line, text[at:end].encode("utf-8"), None, not_an_object(value))
+            yield Record(number, line, raw, None, not_an_object(value), place, len(raw))
+        place += len(raw)
         number += 1
         at = _after_space(text, end)
         more = text[at : at + 1] == ","

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -25,6 +25,8 @@ class Record:
         raw: the row as it came: bytes without line break, or the decoded mapping.
         row: the columns, None for a row that cannot be read.
         problem: why the row cannot be read; empty when `row` is there.
+        place: where the row starts in its file, in bytes; -1 where it cannot be read by itself.
+        size: bytes of the row there.
     """
 
     number: int
@@ -32,23 +34,48 @@ class Record:
     raw: bytes | dict[str, Any]
     row: dict[str, Any] | None
     problem: str = ""
+    place: int = -1
+    size: int = 0
 
 
-def decode(number: int, line: int, raw: bytes) -> Record:
+Again = Callable[[int, int, bytes], Record]
+"""Number, line and bytes of a row -> its record, as the first pass over the file gave it but for `place` and `size`."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """A source that is about to be read.
+
+    Attributes:
+        file_type: the type in which a subset of it is written.
+        records: its rows, a pass for each call (one for all calls where the rows are in memory).
+        again: reads a row by itself, from the bytes at its place; None where none can be read by itself.
+    """
+
+    file_type: str
+    records: Callable[[], Iterator[Record]]
+    again: Again | None = None
+
+
+def decode(number: int, line: int, raw: bytes, *, place: int = -1) -> Record:
     """A record from the bytes of one JSON object; whatever is wrong with them becomes its problem."""
+    value, problem = _value(raw)
+    return Record(number, line, raw, None if problem else value, problem, place, len(raw))
+
+
+def _value(raw: bytes) -> tuple[Any, str]:
+    """The value of JSON bytes, and why there is none."""
     try:
         value = json.loads(raw.decode("utf-8"))
     except UnicodeDecodeError as error:
-        return Record(number, line, raw, None, f"not UTF-8 (byte {error.start + 1} of the row)")
+        return None, f"not UTF-8 (byte {error.start + 1} of the row)"
     except json.JSONDecodeError as error:
-        return Record(number, line, raw, None, f"broken JSON: {error.msg} at column {error.colno}")
+        return None, f"broken JSON: {error.msg} at column {error.colno}"
     except RecursionError:
-        return Record(number, line, raw, None, "broken JSON: nested too deeply")
+        return None, "broken JSON: nested too deeply"
     except ValueError:  # an integer of more digits than Python converts
-        return Record(number, line, raw, None, "broken JSON: a number with too many digits")
-    if not isinstance(value, dict):
-        return Record(number, line, raw, None, not_an_object(value))
-    return Record(number, line, raw, value)
+        return None, "broken JSON: a number with too many digits"
+    return value, "" if isinstance(value, dict) else not_an_object(value)
 
 
 def from_mappings(rows: Iterable[Any]) -> Iterator[Record]:

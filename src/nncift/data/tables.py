@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import csv
-from collections.abc import Iterator
+import io
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from itertools import repeat
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TextIO
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from nncift.data.records import Record, refuse_twin_columns, text_start
+from nncift.data.records import Reading, Record, refuse_twin_columns, text_start
 from nncift.errors import DataError
 
 BATCH = 1024
@@ -20,14 +23,14 @@ BATCH = 1024
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB
 
 
-def read_csv(path: Path) -> Iterator[Record]:
-    """The rows of a comma-separated file with a header; a malformed record costs that record only.
+def read_csv(path: Path) -> Reading:
+    """A comma-separated file with a header; a malformed record costs that record only.
 
     Bytes that are not UTF-8 pass through decoding as lone surrogates, so that only the record that holds them is lost.
     """
-    text_start(path)
-    with path.open(encoding="utf-8-sig", errors="surrogateescape", newline="") as file, _long_cells():
-        taken: list[str] = []
+    start = text_start(path)
+    taken: list[str] = []
+    with _lines(path) as file, _long_cells():
         records = csv.reader(_noting(file, taken), strict=True)
         try:
             header = next((cells for cells in records if cells), [])
@@ -35,22 +38,60 @@ def read_csv(path: Path) -> Iterator[Record]:
             raise DataError(
                 f"{path}: the header cannot be read ({error}). It must be one line of column names."
             ) from error
-        refuse_twin_columns(header, path)
+    refuse_twin_columns(header, path)
+    start += len(_bytes(taken))
+    return Reading("csv", lambda: _csv_records(path, header, len(taken), start), _CsvAgain(header))
+
+
+def _csv_records(path: Path, header: list[str], above: int, place: int) -> Iterator[Record]:
+    """The records below the header, which takes so many lines and ends at that byte."""
+    with _lines(path) as file, _long_cells():
+        for _ in range(above):
+            next(file)
+        taken: list[str] = []
+        records = csv.reader(_noting(file, taken), strict=True)
         number = 0
         while True:
             taken.clear()
-            line = records.line_num + 1
-            try:
-                cells = next(records)
-            except StopIteration:
+            line = above + records.line_num + 1
+            record = _next_record(records, number, line, header, taken)
+            if not taken:
                 return
-            except csv.Error as error:
-                yield Record(number, line, _source(taken), None, _csv_problem(error, taken))
-            else:
-                if not cells:
-                    continue
-                yield _csv_record(number, line, header, cells, taken)
-            number += 1
+            size = len(_bytes(taken))
+            if record is not None:
+                yield replace(record, place=place, size=size)
+                number += 1
+            place += size
+
+
+@dataclass(frozen=True, slots=True)
+class _CsvAgain:
+    """Reads a record by itself, from its bytes."""
+
+    header: list[str]
+
+    def __call__(self, number: int, line: int, raw: bytes) -> Record:
+        taken: list[str] = []
+        text = io.StringIO(raw.decode("utf-8", "surrogateescape"), newline="")
+        with _long_cells():
+            record = _next_record(csv.reader(_noting(text, taken), strict=True), number, line, self.header, taken)
+        assert record is not None  # blank lines and the end of the file have no place
+        return record
+
+
+def _next_record(
+    records: Iterator[list[str]], number: int, line: int, header: list[str], taken: list[str]
+) -> Record | None:
+    """The next record, None for a blank line, and at the end of the file, where no line is taken."""
+    try:
+        cells = next(records, [])
+    except csv.Error as error:
+        return Record(number, line, _source(taken), None, _csv_problem(error, taken))
+    return _csv_record(number, line, header, cells, taken) if cells else None
+
+
+def _lines(path: Path) -> TextIO:
+    return path.open(encoding="utf-8-sig", errors="surrogateescape", newline="")
 
 
 @contextmanager
@@ -62,7 +103,7 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _noting(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
+def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
     for line in lines:
         taken.append(line)
         yield line
@@ -70,6 +111,10 @@ def _noting(lines: Iterator[str], taken: list[str]) -> Iterator[str]:
 
 def _source(taken: list[str]) -> bytes:
     return "".join(taken).rstrip("\r\n").encode("utf-8", "surrogateescape")
+
+
+def _bytes(taken: list[str]) -> bytes:
+    return "".join(taken).encode("utf-8", "surrogateescape")
 
 
 def _csv_problem(error: csv.Error, taken: list[str]) -> str:
@@ -102,20 +147,30 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     return file
 
 
-def read_parquet(path: Path) -> Iterator[Record]:
-    """The rows of a Parquet file, a batch at a time."""
+def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
+    """The rows of a Parquet file, a batch at a time; `pieces` keeps a copy from which a row can be read by itself."""
     number = 0
     try:
         with open_parquet(path) as file:
             for batch in file.iter_batches(BATCH):
-                for row in _rows(batch):
-                    yield Record(number, number + 1, row, row)
+                places = repeat((-1, 0)) if pieces is None else pieces.keep(number, batch)
+                for row, (place, size) in zip(rows_of(batch), places, strict=False):
+                    yield Record(number, number + 1, row, row, "", place, size)
                     number += 1
     except pa.ArrowException as error:
         raise DataError(f"{path}: the Parquet file is damaged behind row {number}: {error}") from error
 
 
-def _rows(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+class Pieces(Protocol):
+    """Keeps rows of a Parquet file, in which no row can be read without those before it."""
+
+    def keep(self, number: int, batch: pa.RecordBatch) -> Iterable[tuple[int, int]]:
+        """Keeps a batch, whose first row has the number; place and size of the piece that holds it, for each row."""
+        ...
+
+
+def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
+    """The rows of a batch, with a word in place of a cell that Python cannot hold."""
     try:
         return batch.to_pylist()
     except ValueError:  # some cell has no Python value; the others keep theirs

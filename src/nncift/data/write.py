@@ -13,10 +13,12 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from jaxtyping import Int
+from numpy import ndarray
 
 from nncift.data.layouts import RowProblem, parse
 from nncift.data.records import decode
-from nncift.data.rows import Example, Pool, Rejected
+from nncift.data.rows import Example, Indexed, Pool, Rejected, numbers_of, raw_of
 from nncift.data.tables import BATCH, open_parquet
 from nncift.errors import ConfigError, DataError
 from nncift.registry import did_you_mean
@@ -42,18 +44,25 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
 
     Raises:
         DataError: a Parquet source is gone or has changed.
+
+    Cost: rows of a large file are read one by one as they are written; of a Parquet source the subset is in memory.
     """
-    chosen = [pool.examples[int(position)] for position in positions]
+    at = np.asarray(positions, dtype=np.int64)
+    chosen = (raw_of(pool.examples, position) for position in at.tolist())
     match pool.file_type:
         case "parquet":
-            _write_parquet(Path(pool.source), [example.number for example in chosen], path)
+            source = Path(pool.source)
+            if not source.exists():
+                raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
+            if isinstance(pool.examples, Indexed):
+                pool.examples.refuse_changed()
+            _write_parquet(source, numbers_of(pool.examples)[at], path)
         case "csv":
-            _write_csv(_columns(pool), [_mapping(example) for example in chosen], path)
+            _write_csv(list(_mapping(raw_of(pool.examples, 0))), map(_mapping, chosen), path)
         case "json":
-            lines = b",\n".join(to_json(_mapping(example)) for example in chosen)
-            path.write_bytes(b"[\n" + lines + (b"\n]\n" if chosen else b"]\n"))
+            _write_array((to_json(_mapping(raw)) for raw in chosen), path)
         case _:
-            _write_lines((_line(example) for example in chosen), path)
+            _write_lines((raw if isinstance(raw, bytes) else to_json(raw) for raw in chosen), path)
 
 
 def write_rejected(rejected: Iterable[Rejected], path: Path) -> None:
@@ -112,15 +121,9 @@ def _as_text(name: str, value: Any) -> Any:
     return value
 
 
-def _line(example: Example) -> bytes:
-    return example.raw if isinstance(example.raw, bytes) else to_json(example.raw)
-
-
-def _mapping(example: Example) -> dict[str, Any]:
+def _mapping(raw: bytes | dict[str, Any]) -> dict[str, Any]:
     """The columns of a row, decoded anew where only its bytes were kept."""
-    if isinstance(example.raw, dict):
-        return example.raw
-    return decode(example.number, example.line, example.raw).row or {}
+    return raw if isinstance(raw, dict) else decode(0, 1, raw).row or {}
 
 
 def _write_lines(lines: Iterable[bytes], path: Path) -> None:
@@ -129,11 +132,17 @@ def _write_lines(lines: Iterable[bytes], path: Path) -> None:
             file.write(line + b"\n")
 
 
-def _columns(pool: Pool) -> list[str]:
-    return list(_mapping(pool.examples[0]))
+def _write_array(rows: Iterable[bytes], path: Path) -> None:
+    with path.open("wb") as file:
+        file.write(b"[")
+        before = b"\n"
+        for row in rows:
+            file.write(before + row)
+            before = b",\n"
+        file.write(b"\n]\n")
 
 
-def _write_csv(columns: list[str], rows: list[dict[str, Any]], path: Path) -> None:
+def _write_csv(columns: list[str], rows: Iterable[dict[str, Any]], path: Path) -> None:
     # the module's own line break, CR LF: with a bare LF it would leave a cell that holds a lone CR unquoted
     with path.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
         writer = csv.writer(file)
@@ -141,11 +150,9 @@ def _write_csv(columns: list[str], rows: list[dict[str, Any]], path: Path) -> No
         writer.writerows([row[name] for name in columns] for row in rows)
 
 
-def _write_parquet(source: Path, numbers: list[int], path: Path) -> None:
+def _write_parquet(source: Path, numbers: Int[ndarray, " k"], path: Path) -> None:
     """Copies rows out of a Parquet file batch by batch, so that no more than a batch and the subset are in memory."""
-    wanted, back = np.unique(np.array(numbers, dtype=np.int64), return_inverse=True)
-    if not source.exists():
-        raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
+    wanted, back = np.unique(numbers, return_inverse=True)
     with open_parquet(source) as file:
         if len(wanted) and wanted[-1] >= file.metadata.num_rows:
             raise DataError(f"{source} has fewer rows than when it was read. Start again with the file as it is now.")
@@ -170,7 +177,7 @@ def _sharegpt_columns(example: Example) -> dict[str, Any]:
 
 
 def _alpaca_columns(example: Example) -> dict[str, Any]:
-    row = _mapping(example)
+    row = _mapping(example.raw)
     try:
         if parse("alpaca", row) == example.turns:  # an Alpaca row keeps its instruction and input apart
             return {"instruction": row["instruction"], "input": row.get("input") or "", "output": row["output"]}

@@ -9,6 +9,9 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
+BLOCK = 8192
+"""Vectors that are handled at a time where many of them lie in a file."""
+
 Progress = Callable[[int], None]
 """Told how many more texts are done; over one call the numbers add up to the number of texts."""
 
@@ -53,8 +56,11 @@ def text_order(text: str) -> tuple[int, str]:
 
 def first_bad_row(vectors: Float[ndarray, "n d"]) -> int | None:
     """The first row with a NaN or an infinity, or None."""
-    bad = ~np.isfinite(vectors).all(axis=1)
-    return int(bad.argmax()) if bad.any() else None
+    for start in range(0, len(vectors), BLOCK):
+        bad = ~np.isfinite(vectors[start : start + BLOCK]).all(axis=1)
+        if bad.any():
+            return start + int(bad.argmax())
+    return None
 
 
 def unit_rows(vectors: Float[ndarray, "n d"]) -> Float[ndarray, "n d"]:

@@ -6,14 +6,14 @@ what is left the same way, its batches are those that the killed run would have 
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
+from itertools import groupby
 from pathlib import Path
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.embed.base import Embedder, Progress, first_bad_row, text_order
@@ -45,7 +45,7 @@ def embed_cached(
 
     Args:
         embedder: what encodes; vectors are shared between calls of equal `fingerprint`.
-        texts: any texts; equal ones are encoded once.
+        texts: any texts, gone over once and read again where they are encoded; equal ones are encoded once.
         folder: the cache, usually `cache_folder() / "embeddings"`; created if need be. Where it cannot be written, one
             warning says so and nothing is kept.
         on_progress: told how many more texts are done, cached ones first.
@@ -53,36 +53,88 @@ def embed_cached(
     Raises:
         ModelError: the embedder gives vectors of the wrong shape, NaN or infinity.
     """
-    shelf = _shelf(embedder, folder)
-    keys = [_key(text) for text in texts]
-    text_of = dict(zip(keys, texts, strict=True))
-    found = shelf.find(text_of.keys())
-    missing = sorted(text_of.keys() - found.keys(), key=lambda key: text_order(text_of[key]))
-    if on_progress is not None and len(missing) < len(text_of):
-        on_progress(sum(key in found for key in keys))
+    shelf, index = _shelf(embedder, folder), _Index.of(texts)
+    if not len(texts):  # only then is the encoder asked, which may have to load for it
+        return Embedded(np.empty((0, embedder.dimension), dtype=np.float32), 0, 0)
+    sheet = _Sheet(len(index.first))
+    for key, row in shelf.rows(index.slot_of.keys()):
+        sheet.put([index.slot_of[key]], {name: array[None] for name, array in row.items()})
+    times = np.bincount(index.slots)
+    missing = _text_order(np.flatnonzero(~sheet.known).tolist(), index, texts)
+    if on_progress is not None and len(missing) < len(times):
+        on_progress(int(times[sheet.known].sum()))
 
-    times = Counter(keys)
-    writable = True
+    writable, keys = True, list(index.slot_of)
     for start in range(0, len(missing), _BLOCK):
         block = missing[start : start + _BLOCK]
-        arrays = _encode(embedder, [text_of[key] for key in block], on_progress=on_progress)
-        found |= {key: {name: array[row] for name, array in arrays.items()} for row, key in enumerate(block)}
-        writable = writable and shelf.put(block, arrays)
-        repeats = sum(times[key] for key in block) - len(block)
+        arrays = _encode(embedder, [texts[index.first[slot]] for slot in block], on_progress=on_progress)
+        sheet.put(block, arrays)
+        writable = writable and shelf.put([keys[slot] for slot in block], arrays)
+        repeats = int(times[block].sum()) - len(block)
         if on_progress is not None and repeats:
             on_progress(repeats)
 
-    truncated = sum(bool(found[key]["overlong"]) for key in keys)
-    if not keys:  # only then is the encoder asked, which may have to load for it
-        return Embedded(np.empty((0, embedder.dimension), dtype=np.float32), 0, 0)
-    vectors = np.stack([found[key]["vectors"] for key in keys])
-    return Embedded(vectors, len(missing), truncated)
+    assert sheet.vectors is not None  # some text was found or encoded
+    distinct = len(times) == len(index.slots)
+    vectors = sheet.vectors if distinct else sheet.vectors[index.slots]
+    return Embedded(vectors, len(missing), int(sheet.overlong[index.slots].sum()))
 
 
-def missing_texts(embedder: Embedder, texts: Sequence[str], *, folder: Path) -> list[str]:
-    """The different texts that `embed_cached` would have to encode, sorted as it would encode them."""
-    held = _shelf(embedder, folder).held()
-    return sorted({text for text in texts if _key(text) not in held}, key=text_order)
+def missing_texts(embedder: Embedder, texts: Sequence[str], *, folder: Path) -> list[int]:
+    """The different texts that `embed_cached` would have to encode, by position, sorted as it would encode them."""
+    held, index = _shelf(embedder, folder).held(), _Index.of(texts)
+    missing = [slot for key, slot in index.slot_of.items() if key not in held]
+    return [index.first[slot] for slot in _text_order(missing, index, texts)]
+
+
+@dataclass(frozen=True, slots=True)
+class _Index:
+    """Which texts are the same: each different one has a slot, counted from 0 as they come.
+
+    Attributes:
+        slots: [n] of each text.
+        slot_of: by key.
+        first: position of the first text of each slot.
+        lengths: of the text of each slot.
+    """
+
+    slots: Int[ndarray, " n"]
+    slot_of: dict[bytes, int]
+    first: list[int]
+    lengths: list[int]
+
+    @classmethod
+    def of(cls, texts: Sequence[str]) -> _Index:
+        """Goes over the texts once, and keeps none."""
+        slots = np.empty(len(texts), dtype=np.int64)
+        index = cls(slots, {}, [], [])
+        for position, text in enumerate(texts):
+            slots[position] = slot = index.slot_of.setdefault(_key(text), len(index.first))
+            if slot == len(index.first):
+                index.first.append(position)
+                index.lengths.append(len(text))
+        return index
+
+
+class _Sheet:
+    """What is known of each slot; it is made when the first vector tells how long one is."""
+
+    def __init__(self, slots: int) -> None:
+        self.known, self.overlong = np.zeros(slots, dtype=np.bool_), np.zeros(slots, dtype=np.bool_)
+        self.vectors: Float[ndarray, "slots d"] | None = None
+
+    def put(self, slots: Sequence[int], arrays: Mapping[str, ndarray]) -> None:
+        """Notes the vectors of some slots, and whether their texts are too long."""
+        if self.vectors is None:
+            self.vectors = np.empty((len(self.known), arrays["vectors"].shape[1]), dtype=np.float32)
+        self.vectors[slots], self.overlong[slots], self.known[slots] = arrays["vectors"], arrays["overlong"], True
+
+
+def _text_order(slots: Sequence[int], index: _Index, texts: Sequence[str]) -> list[int]:
+    """Slots sorted by `text_order` of their texts, of which only those of one length are in memory at a time."""
+    by_length = sorted(slots, key=index.lengths.__getitem__)
+    alike = (run for _, run in groupby(by_length, key=index.lengths.__getitem__))
+    return [slot for run in alike for slot in sorted(run, key=lambda slot: text_order(texts[index.first[slot]]))]
 
 
 def _shelf(embedder: Embedder, folder: Path) -> Shelf:

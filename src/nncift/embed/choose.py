@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from pathlib import Path
+from typing import overload
 
 from nncift import registry
-from nncift.data.rows import Pool
+from nncift.data.rows import Example, Pool
 from nncift.embed.base import Embedder, Progress
 from nncift.embed.cache import Embedded, embed_cached
 from nncift.embed.precomputed import Precomputed, Role
@@ -61,4 +63,28 @@ def embed_rows(
     """
     if isinstance(embedder, Precomputed):
         return Embedded(embedder.rows(pool, role=role), 0, 0)
-    return embed_cached(embedder, [example.text for example in pool], folder=folder, on_progress=on_progress)
+    return embed_cached(embedder, Texts(pool.examples), folder=folder, on_progress=on_progress)
+
+
+class Texts(Sequence[str]):
+    """What is embedded of rows, made when it is asked for.
+
+    Arguments:
+        rows: of a pool.
+    """
+
+    def __init__(self, rows: Sequence[Example]) -> None:
+        self._rows = rows
+
+    def __len__(self) -> int:
+        return len(self._rows)
+
+    @overload
+    def __getitem__(self, at: int) -> str: ...
+    @overload
+    def __getitem__(self, at: slice) -> Texts: ...
+    def __getitem__(self, at: int | slice) -> str | Texts:
+        return Texts(self._rows[at]) if isinstance(at, slice) else self._rows[at].text
+
+    def __iter__(self) -> Iterator[str]:
+        return (row.text for row in self._rows)

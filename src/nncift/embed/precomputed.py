@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from functools import cached_property
 from hashlib import file_digest, sha256
 from pathlib import Path
 from typing import Literal
 
 import numpy as np
-from jaxtyping import Float
+from jaxtyping import Float, Int
 from numpy import ndarray
 
-from nncift.data.rows import Pool
-from nncift.embed.base import first_bad_row, unit_rows
+from nncift.data.rows import Pool, numbers_of
+from nncift.embed.base import BLOCK, first_bad_row, unit_rows
 from nncift.errors import ConfigError
 
 Role = Literal["pool", "target", "existing"]
@@ -51,12 +52,11 @@ class Precomputed:
     def __init__(self, names: str) -> None:
         self.name = names
         self._paths = embedding_paths(names)
-        self._arrays = tuple(_open(path) for path in self._paths)
-        widths = {array.shape[1] for array in self._arrays}
+        shapes = [_open(path).shape for path in self._paths]
+        self._lengths = tuple(length for length, _ in shapes)
+        widths = {width for _, width in shapes}
         if len(widths) > 1:
-            found = ", ".join(
-                f"{path}: {array.shape[1]}" for path, array in zip(self._paths, self._arrays, strict=True)
-            )
+            found = ", ".join(f"{path}: {width}" for path, (_, width) in zip(self._paths, shapes, strict=True))
             raise ConfigError(
                 f"embeddings of different widths cannot be compared ({found}). Use one model for all files."
             )
@@ -78,25 +78,60 @@ class Precomputed:
             ConfigError: no file was given for this role, its length fits neither the rows nor the usable rows, or a
                 vector that is used holds NaN or infinity.
         """
+        found = self.vectors(pool, role=role)
+        made = np.empty((len(pool), self.dimension), dtype=np.float32)
+        for start in range(0, len(pool), BLOCK):
+            made[start : start + BLOCK] = found.take(np.arange(start, min(start + BLOCK, len(pool))))
+        return made
+
+    def vectors(self, pool: Pool, *, role: Role = "pool") -> FileVectors:
+        """What `rows` gives, block by block, so that a file that does not fit into memory can be used.
+
+        Raises:
+            ConfigError: no file was given for this role, or its length fits neither the rows nor the usable rows.
+        """
         place = _ROLES.index(role)
-        if place >= len(self._arrays):
+        if place >= len(self._paths):
             wanted = ",".join(f"{one}.npy" for one in _ROLES[: place + 1])
             raise ConfigError(f"--embedder {self.name!r} has no file for the {role}. Write: --embedder {wanted}")
-        path, array = self._paths[place], self._arrays[place]
-        positions = _positions(pool, len(array), path)
-        vectors = np.asarray(array[positions])
+        path = self._paths[place]
+        return FileVectors(path, _positions(pool, self._lengths[place], path), pool)
+
+
+@dataclass(frozen=True, slots=True)
+class FileVectors:
+    """The vectors of a pool, in a file.
+
+    Attributes:
+        path: of the file.
+        positions: [n], where in the file the vector of each row is.
+        pool: the rows.
+    """
+
+    path: Path
+    positions: Int[ndarray, " n"]
+    pool: Pool
+
+    def take(self, at: Int[ndarray, " k"]) -> Float[ndarray, "k d"]:
+        """The vectors of some rows, float32, scaled to length 1 (zeros stay zero).
+
+        Raises:
+            ConfigError: a vector holds NaN or infinity.
+        """
+        where = self.positions[at]
+        vectors = np.asarray(_open(self.path)[where])  # opened each time: what was read of it is let go with it
         bad = first_bad_row(vectors)
         if bad is not None:
             raise ConfigError(
-                f"{path}, row {int(positions[bad])} (0-based) holds NaN or infinity; it belongs to the row "
-                f"{pool[bad].id!r} of {pool.source}. Compute that vector again, or remove the row."
+                f"{self.path}, row {int(where[bad])} (0-based) holds NaN or infinity; it belongs to the row "
+                f"{self.pool[int(at[bad])].id!r} of {self.pool.source}. Compute that vector again, or remove the row."
             )
         return unit_rows(vectors)
 
 
 def _positions(pool: Pool, length: int, path: Path) -> np.ndarray:
     """Where in the file the vector of each usable row is."""
-    numbers = np.array([example.number for example in pool], dtype=np.int64)
+    numbers = numbers_of(pool.examples)
     everything = len(pool) + len(pool.rejected)
     if length == len(pool):
         return np.argsort(np.argsort(numbers))  # the rank of a row among the usable ones: `pool` may be in any order

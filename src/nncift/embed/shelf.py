@@ -40,12 +40,16 @@ class Shelf:
 
     def find(self, wanted: Collection[bytes]) -> dict[bytes, dict[str, Any]]:
         """What is kept of the wanted rows: by key, from each array its row."""
-        found: dict[bytes, dict[str, Any]] = {}
+        return {key: {name: value.copy() for name, value in row.items()} for key, row in self.rows(wanted)}
+
+    def rows(self, wanted: Collection[bytes]) -> Iterator[tuple[bytes, dict[str, Any]]]:
+        """What is kept of the wanted rows, one by one, each once: its key, and from each array its row."""
+        found: set[bytes] = set()
         for keys, arrays in self._shards():
             for row, key in enumerate(keys):
                 if key in wanted and key not in found:
-                    found[key] = {name: array[row].copy() for name, array in arrays.items()}
-        return found
+                    found.add(key)
+                    yield key, {name: array[row] for name, array in arrays.items()}
 
     def held(self) -> set[bytes]:
         """The keys of all rows that are kept."""

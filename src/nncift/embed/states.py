@@ -13,7 +13,7 @@ import numpy as np
 from jaxtyping import Bool, Float
 from numpy import ndarray
 
-from nncift.data.rows import Example
+from nncift.data.rows import Example, keys_of
 from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.embed.base import Progress
 from nncift.embed.shelf import Shelf
@@ -79,17 +79,17 @@ def row_states(
     """
     worded = choose_wording(lm.tokenizer, wording)
     shelf = Shelf(folder / _name(lm, worded), "row states")
-    keys = [bytes.fromhex(row.content_key) for row in rows]
-    row_of = dict(zip(keys, rows, strict=True))
+    keys = [key.tobytes() for key in keys_of(rows).packed]
+    place = {key: k for k, key in enumerate(keys)}
     times = Counter(keys)
-    found = shelf.find(row_of.keys())
+    found = shelf.find(place.keys())
     on_progress(sum(times[key] for key in found))
     # alike in length: on Alpaca 7 % fewer tokens with padding, and half the batches, of chunks by id
-    missing = sorted(row_of.keys() - found.keys(), key=lambda key: (-len(row_of[key].text), key))
+    missing = sorted(place.keys() - found.keys(), key=lambda key: (-len(rows[place[key]].text), key))
     writable = True
     for start in range(0, len(missing), _CHUNK):
         chunk = missing[start : start + _CHUNK]
-        arrays = _read(lm, worded, [row_of[key] for key in chunk], on_progress)
+        arrays = _read(lm, worded, [rows[place[key]] for key in chunk], on_progress)
         writable = writable and shelf.put(chunk, arrays)
         found |= {key: {name: array[k] for name, array in arrays.items()} for k, key in enumerate(chunk)}
         on_progress(sum(times[key] for key in chunk) - len(chunk))

@@ -104,6 +104,15 @@ class Estimator(Protocol):
         ...
 
 
+@runtime_checkable
+class Layered(Protocol):
+    """An estimator with hidden layers that can be chosen (`--hidden`)."""
+
+    def with_hidden(self, hidden: tuple[int, ...]) -> Estimator:
+        """The same with other units of its hidden layers; none of them makes it linear."""
+        ...
+
+
 def refuse_other_rows(labels: Labels, target: Features | None, pool: Features) -> None:
     """Raises:
     ConfigError: labels and features are not of the same rows, or there are fewer than two labels.

@@ -18,6 +18,7 @@ MOST_DIRECTIONS = 64
 """Principal directions that are kept of a block of vectors."""
 
 _FITTED_ON = 2000  # rows, to find a block's directions
+_APPLIED = 1 << 16  # rows that are whitened at a time
 _NUMBERS = "scalars"
 _INSTEAD = {"embedding": "mean_state"}
 """A block that is left out where the other is there: embeddings add nothing to a language model's states."""
@@ -56,8 +57,13 @@ class Whitening:
         return cls(mean.astype(np.float32), directions.astype(np.float32))
 
     def apply(self, block: Float[ndarray, "rows d"]) -> Float[Tensor, "rows q"]:
-        """The coordinates of rows, float64."""
-        return (torch.from_numpy(block - self.mean) @ torch.from_numpy(self.directions)).double()
+        """The coordinates of rows, float64; so many at a time that a file of vectors is not copied whole."""
+        directions = torch.from_numpy(self.directions)
+        parts = [
+            (torch.from_numpy(block[start : start + _APPLIED] - self.mean) @ directions).double()
+            for start in range(0, max(1, len(block)), _APPLIED)
+        ]
+        return parts[0] if len(parts) == 1 else torch.cat(parts)
 
 
 @dataclass(frozen=True, slots=True)

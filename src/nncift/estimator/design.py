@@ -122,7 +122,7 @@ def _block(budget: LabelBudget, asked: int, openings: Openings, rng: np.random.G
     chosen = columns[rng.choice(len(columns), min(candidates, len(columns)), replace=False)]
     keys = (chosen[:, None] * m + rng.choice(m, targets, replace=False)[None, :]).ravel()
     keys = keys[openings.is_open(keys)]
-    return keys if len(keys) else _grown_block(asked, openings, rng)  # a block of nothing but masked pairs
+    return keys if len(keys) else _grown_block(asked, openings, rng)  # it fell on nothing but masked pairs
 
 
 def _grown_block(asked: int, openings: Openings, rng: np.random.Generator) -> Int[ndarray, "L"]:

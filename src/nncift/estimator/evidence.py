@@ -21,7 +21,7 @@ _SINGULAR: type[RuntimeError] = torch.linalg.LinAlgError  # pyright: ignore[repo
 _LABELS = 600  # that the weights are chosen by: one step costs L³ / 3
 _PER_CANDIDATE = 10  # of them at most, so that there are many candidates among them
 _STEPS = 20
-_PULL = 0.03  # towards where the search starts, as if each logarithm were drawn from there with a deviation of four
+_PULL = 1.0  # towards where the search starts, as if each logarithm were drawn from there with a deviation of 0.7
 JITTER = 1e-4  # of noise at least, in variances of the labels
 
 _START = {"noise": -1.0, "row_own": -1.0, "row": -3.0, "target_own": -3.0, "target_mean": -2.0, "target": -1.0}

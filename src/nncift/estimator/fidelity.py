@@ -93,6 +93,16 @@ class Fidelity:
             )
         return " ".join(words)
 
+    def warning(self) -> str | None:
+        """What there is to warn of: that it does not beat what reads no text, or that this cannot be told; None else."""
+        told = {
+            "beats": None,
+            "within chance": f"on held-out labels the estimator does not beat {self.strongest} by more than chance",
+            "worse": f"on held-out labels the estimator is worse than {self.strongest}",
+            "unknown": f"too few labels could be held out ({self.held_out}) to say whether the estimator beats guessing",
+        }[self.verdict]
+        return told and f"{told}: trust exact influences alone (--labels all), or label more"
+
 
 def measure(
     labels: Labels,

@@ -1,38 +1,21 @@
-"""A fitted estimator: what it predicts, the factors a kernel is made of, and the file it is kept in."""
+"""A trained network: what it predicts, and the kernel that it makes of rows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
 import torch
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
 from nncift.errors import ConfigError
-from nncift.estimator.network import InfluenceNetwork, Network, PointwiseNetwork
-
-
-@dataclass(frozen=True, slots=True)
-class Factors:
-    """All that a kernel needs: `K[i, j] = offset + scale · (weights · relu(pool[j] + target[i]) + bias)`.
-
-    Attributes:
-        pool: float32 [n, h], what each pool row adds to the hidden units.
-        target: float32 [m, h], what each target row adds, the first layer's bias included.
-        weights: float32 [h], the second layer.
-        bias: the second layer's bias, in standardised label units.
-        scale: standard deviation of the labels it was trained on (0 where they were constant: all is `offset`).
-        offset: mean of the labels it was trained on.
-    """
-
-    pool: Float[ndarray, "n h"]
-    target: Float[ndarray, "m h"]
-    weights: Float[ndarray, "h"]
-    bias: float
-    scale: float
-    offset: float
+from nncift.estimator.network import InfluenceNetwork, Network, PointwiseNetwork, arrays_of
+from nncift.kernel.deep import DeepKernel
+from nncift.kernel.factorised import FactorisedKernel
+from nncift.kernel.lowrank import LowRankKernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,22 +55,30 @@ class FittedEstimator:
         """Estimated floating-point operations that training took: 6 per weight and label shown."""
         return 6 * self.weights * self.labels * self.epochs
 
-    def factors(self, e_target: Float[ndarray, "m d"] | None, e_pool: Float[ndarray, "n d"]) -> Factors:
-        """The factors of the kernel of these rows; a pointwise estimator ignores `e_target` and gives a kernel of one
-        row.
+    def kernel(
+        self, e_target: Float[ndarray, "m d"] | None, e_pool: Float[ndarray, "n d"]
+    ) -> FactorisedKernel | DeepKernel | LowRankKernel:
+        """The kernel of these rows, in factors; a pointwise estimator ignores `e_target` and gives a kernel of one row.
+
+        Without a hidden layer it is an effect of the target and one of the candidate, and its means are exact in linear time
+        as those of one hidden layer are; deeper networks have no such shortcut.
 
         Raises:
             ConfigError: the embeddings have another dimension than those it was trained on.
         """
-        second = self.network.second
-        return Factors(
-            pool=self._project_pool(e_pool),
-            target=self._project_target(e_target),
-            weights=second.weight.detach().numpy()[0].copy(),
-            bias=float(second.bias.detach()),
-            scale=self.scale,
-            offset=self.offset,
-        )
+        pool, target = self._project_pool(e_pool), self._project_target(e_target)
+        scale, offset = self.scale, self.offset
+        if not self.network.hidden:
+            row, column = (scale * side[:, 0].astype(np.float64) for side in (target, pool))
+            return LowRankKernel(
+                offset, row, column, *(np.zeros((len(side), 0), np.float32) for side in (target, pool))
+            )
+        *deeper, (weights, bias) = arrays_of(self.network.layers)[1:]
+        output, last = weights[0].copy(), float(bias[0])
+        if not deeper:
+            return FactorisedKernel(pool, target, output, last, scale, offset)
+        layers, biases = (tuple(part.copy() for part in parts) for parts in zip(*deeper, strict=True))
+        return DeepKernel(pool, target, layers, biases, output, last, scale, offset)
 
     def tensors(self) -> dict[str, Tensor]:
         """The weights, by name."""
@@ -97,7 +88,7 @@ class FittedEstimator:
     def restored(cls, record: dict[str, Any], tensors: dict[str, Tensor]) -> FittedEstimator:
         """From what `record` and `tensors` gave."""
         network_class = PointwiseNetwork if record["pointwise"] else InfluenceNetwork
-        network = network_class(record["dimension"], record["hidden"], generator=torch.Generator())
+        network = network_class(record["dimension"], tuple(record["hidden"]), generator=torch.Generator())
         prefix = "network."
         network.load_state_dict(
             {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
@@ -105,12 +96,12 @@ class FittedEstimator:
         kept = ("scale", "offset", "epochs", "stopped", "labels", "seed")
         return cls(network=network.requires_grad_(False), **{name: record[name] for name in kept})
 
-    def record(self) -> dict[str, str | int | float | bool]:
+    def record(self) -> dict[str, Any]:
         """What is kept beside the weights, as plain values for JSON."""
         return {
             "pointwise": self.pointwise,
             "dimension": self.network.dimension,
-            "hidden": self.network.hidden,
+            "hidden": list(self.network.hidden),
             "scale": self.scale,
             "offset": self.offset,
             "epochs": self.epochs,

@@ -24,6 +24,10 @@ from nncift.estimator.threads import one_thread
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.seeds import generator
 
+_FEW = 1000
+"""Scores of single rows up to which predictions are held against labels that are left out: these come in dozens, by which
+weights are chosen too boldly (R² of SelectIT from 45 of 360 rows -.01 instead of -.04; of IFD no worse)."""
+
 
 @dataclass(frozen=True, slots=True)
 class FittedGaussian:
@@ -205,7 +209,10 @@ class GaussianProcess:
                 torch.from_numpy(i), torch.from_numpy(j), *lens.rows(of_rows), lens.columns(of_columns), weights
             )
             factor = system.factor()
-            parts = system.parts(system.solve(standard, factor))
+            solution = system.solve(standard, factor)
+            if target is None and factor is not None and len(y) <= _FEW:
+                solution = solution * system.believed(standard, solution, factor)
+            parts = system.parts(solution)
             every = lens.rows(coordinates.apply(helped))[1]
             doubt = system.doubt(
                 every.mean(dim=0),
@@ -215,7 +222,7 @@ class GaussianProcess:
                 factor=factor,
             )
         return FittedGaussian(
-            coordinates, lens, parts, doubt, labelled.keys, used.keys, scale, offset,
+            coordinates, lens, parts, doubt, tuple(labelled.keys), tuple(used.keys), scale, offset,
             targets=len(helped), pointwise=target is None, labels=len(y),
         )  # fmt: skip
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,9 +17,10 @@ from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.features import Features
 from nncift.estimator.fitted import FittedEstimator
+from nncift.estimator.network import Hidden
 from nncift.estimator.threads import one_thread
 from nncift.estimator.training import TrainingConfig, fit
-from nncift.kernel.factorised import FactorisedKernel
+from nncift.kernel.base import Kernel
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,11 +57,10 @@ class FittedNetwork:
         """Estimated operations of training."""
         return self.network.training_flops
 
-    def kernel(self, target: Features | None, pool: Features) -> FactorisedKernel:
+    def kernel(self, target: Features | None, pool: Features) -> Kernel:
         """The kernel of these rows."""
         helped = None if self.pointwise or target is None else _inputs(target, self.coordinates)
-        part = self.network.factors(helped, _inputs(pool, self.coordinates))
-        return FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset)
+        return self.network.kernel(helped, _inputs(pool, self.coordinates))
 
     def summary(self) -> str:
         """How it was trained."""
@@ -85,7 +85,7 @@ class FittedNetwork:
 class Network:
     """The published layout on all features, whitened, with steps and an end that suit few labels.
 
-    Use it to compare: one hidden layer over what a candidate and a target are like.
+    Use it to compare: one hidden layer over what a candidate and a target are like, or other layers (`with_hidden`).
 
     *Cost*: 1 s of one core for 1,000 batches. No language-model call but for the features.
     *Reference*: NN-CIFT, arXiv 2502.09969, section 4.
@@ -102,6 +102,10 @@ class Network:
             coordinates = Coordinates.of([pool] if target is None else [target, pool])
         return _fitted(labels, target, pool, coordinates, config=self.config, seed=seed)
 
+    def with_hidden(self, hidden: Hidden) -> Network:
+        """The same with other hidden layers."""
+        return replace(self, config=replace(self.config, hidden=hidden))
+
 
 @dataclass(frozen=True, slots=True)
 class PaperNetwork:
@@ -117,9 +121,15 @@ class PaperNetwork:
     fitted: ClassVar[type[FittedNetwork]] = FittedNetwork
     reads: ClassVar[Reads] = "embedding"
 
+    config: TrainingConfig = field(default_factory=TrainingConfig.paper)
+
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
         """Trains the network."""
-        return _fitted(labels, target, pool, None, config=TrainingConfig.paper(), seed=seed)
+        return _fitted(labels, target, pool, None, config=self.config, seed=seed)
+
+    def with_hidden(self, hidden: Hidden) -> PaperNetwork:
+        """The same with other hidden layers."""
+        return replace(self, config=replace(self.config, hidden=hidden))
 
 
 def _fitted(

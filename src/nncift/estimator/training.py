@@ -16,7 +16,7 @@ from torch import Tensor
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, ModelError
 from nncift.estimator.fitted import FittedEstimator
-from nncift.estimator.network import InfluenceNetwork, Network, PointwiseNetwork
+from nncift.estimator.network import Hidden, InfluenceNetwork, Network, PointwiseNetwork
 from nncift.estimator.threads import one_thread
 from nncift.seeds import derive
 
@@ -36,7 +36,7 @@ class TrainingConfig:
     chosen on the matrix of DELIFT labels of a 270M model.
 
     Attributes:
-        hidden: hidden units, at least 1.
+        hidden: units of each hidden layer, at least 1 each; none makes the network linear.
         lr: step size of Adam, above 0.
         epochs: most passes over the labels, at least 1.
         batch_size: labels in a step, at least 1.
@@ -46,7 +46,7 @@ class TrainingConfig:
         validation: share of the labels that choose the number of passes, in [0, 1); 0 takes the training loss instead.
     """
 
-    hidden: int = 100
+    hidden: Hidden = (100,)
     lr: float = 1e-3
     epochs: int = 100
     batch_size: int = 64
@@ -60,7 +60,9 @@ class TrainingConfig:
         return cls(lr=1e-4, epochs=20, patience=20, validation=0.0)
 
     def __post_init__(self) -> None:
-        for name in ("hidden", "epochs", "batch_size", "patience"):
+        if not all(isinstance(units, int) and not isinstance(units, bool) and units >= 1 for units in self.hidden):
+            raise ConfigError(f"training.hidden is {self.hidden!r}; it must be whole numbers of at least 1.")
+        for name in ("epochs", "batch_size", "patience"):
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or value < 1:
                 raise ConfigError(f"training.{name} is {value!r}; it must be a whole number of at least 1.")

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool
+from nncift.data.views import take
 from nncift.errors import DataError
 from nncift.evaluation.answering import AnswerMetrics, Scores
 from nncift.evaluation.bench import Bench, Trial
@@ -76,9 +77,9 @@ def read_test(config: EvaluateConfig, named: Named) -> tuple[Pool, dict[str, str
     """
     assert config.test is not None
     test = load_pool(config.test, layout=config.test_format, role="test").by_id()
-    taught = {row.content_key for row in named.pool}
+    taught = {*named.pool.keys}
     taught |= {row.content_key for subject in named.subjects for draw in subject.draws for row in draw}
-    kept = tuple(row for row in test if row.content_key not in taught)
+    kept = take(test.examples, [place for place, key in enumerate(test.keys) if key not in taught])
     notes = {}
     if told := describe_rejected([("test", test), ("pool", named.pool)]):
         notes["rejected"] = told
@@ -86,7 +87,7 @@ def read_test(config: EvaluateConfig, named: Named) -> tuple[Pool, dict[str, str
         notes["leaked"] = (
             f"{len(test) - len(kept):,} of {len(test):,} test rows are in the pool or a subset; they are left out"
         )
-    if not kept:
+    if not len(kept):
         raise DataError(
             f"every row of {config.test} is in the pool or a subset. Test on rows that nothing was chosen from."
         )

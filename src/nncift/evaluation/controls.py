@@ -12,13 +12,14 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from nncift.config import SelectConfig, resolved
+from nncift.config import SelectConfig
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.evaluation.subjects import Named, Subject, by_id, refuse_doubles, whole_cost
 from nncift.pipeline import select
 from nncift.progress import Reporter
+from nncift.recipe import resolved
 from nncift.seeds import generator
 
 log = logging.getLogger(__name__)
@@ -59,7 +60,7 @@ def make_controls(
 
 
 def _random(config: EvaluateConfig, named: Named) -> Iterator[Subject]:
-    rows = by_id(named.pool)
+    rows = named.pool.by_id().examples
     for size in named.sizes:
         order = [generator(config.seed, f"control/random/{size}/{draw}") for draw in range(config.draws)]
         draws = tuple(by_id(rows[k] for k in chance.permutation(len(rows))[:size]) for chance in order)
@@ -68,7 +69,7 @@ def _random(config: EvaluateConfig, named: Named) -> Iterator[Subject]:
 
 def _random_tokens(config: EvaluateConfig, named: Named, lengths: Lengths) -> Iterator[Subject]:
     """Random rows until they hold as many tokens as the subset: what it would be to train as long on chance."""
-    rows = by_id(named.pool)
+    rows = named.pool.by_id().examples
     tokens = lengths(rows)
     for subject in named.subjects:
         wanted = int(lengths(subject.draws[0]).sum())

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import chain
 from pathlib import Path
 from typing import Any
 
 from numpy import ndarray
 
-from nncift.config import changed_values, write_recipe
-from nncift.data.rows import Example
+from nncift.data.rows import Example, ids_of, keys_of
 from nncift.data.write import write_rejected
 from nncift.errors import ConfigError
 from nncift.evaluation import comparison, lds
@@ -26,6 +26,7 @@ from nncift.evaluation.subjects import Named, Subject, read_subjects
 from nncift.evaluation.summary import higher_is_better, summarise
 from nncift.evaluation.tools import Tools
 from nncift.progress import Reporter, Silent
+from nncift.recipe import changed_values, write_recipe
 from nncift.run import RunFolder, environment
 from nncift.selection import Influences
 
@@ -116,11 +117,11 @@ def _lined_up(
     test, notes = comparison.read_test(config, named)
     metrics = AnswerMetrics(config, tools, folder)
     metrics.refuse_missing()
-    bench = tools.bench(folder, test.examples)
-    notes |= _worded(config, bench, [*named.pool, *(row for subject in named.subjects for row in subject.draws[0])])
+    bench = tools.bench(folder, tuple(test))
+    notes |= _worded(config, bench, chain(named.pool, *(subject.draws[0] for subject in named.subjects)))
     controls = make_controls(config, named, folder=folder.path, lengths=bench.lengths, reporter=tools.reporter)
     with folder.atomic("rejected.jsonl") as part:
-        write_rejected((*test.rejected, *named.pool.rejected, *named.rejected), part)
+        write_rejected(chain(test.rejected, named.pool.rejected, named.rejected), part)
     return bench, [*named.subjects, *controls], metrics, named.notes | notes
 
 
@@ -179,16 +180,16 @@ def _halves(
     for name, one in seen.items():
         if _ids(one.pool) != _ids(pool) or (one.targets and _ids(one.targets) != _ids(targets)):
             raise ConfigError(f"the run {name!r} has other pool or target rows; --lds compares runs on the same ones.")
-    bench = tools.bench(folder, targets)
+    bench = tools.bench(folder, tuple(targets))
     notes |= _worded(config, bench, pool)
     return bench, lds.draw_halves(len(pool), config.half_subsets, config.seed), seen, notes
 
 
-def _worded(config: EvaluateConfig, bench: Bench, rows: Sequence[Example]) -> dict[str, str]:
+def _worded(config: EvaluateConfig, bench: Bench, rows: Iterable[Example]) -> dict[str, str]:
     """Before anything is trained: whether the model's chat format takes all rows, and what there is to say where not."""
     told = bench.refuse_unworded(rows) if "lora" in config.routes or config.lds else None
     return {} if told is None else {"wording": told}
 
 
 def _ids(rows: Sequence[Example]) -> list[tuple[str, str]]:
-    return [(row.id, row.content_key) for row in rows]
+    return list(zip(ids_of(rows), keys_of(rows), strict=True))

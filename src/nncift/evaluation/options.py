@@ -8,8 +8,9 @@ from hashlib import sha256
 from pathlib import Path
 from typing import Literal, get_args
 
-from nncift.config import Options, at_least, flag, full_path, setting
+from nncift.config import Options, at_least, flag, setting
 from nncift.errors import ConfigError
+from nncift.recipe import full_path
 from nncift.registry import PACKAGED_MODELS, did_you_mean
 
 By = Literal["icl", "lora"]

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from functools import cached_property
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -149,8 +150,12 @@ class Showing:
         """
         if self.how.wording == "plain" or self.wording.name == "plain":
             return None
-        distinct = {row.content_key: row for row in (*rows, *self.test)}
-        refusals = [refusal for row in distinct.values() if (refusal := _refusal(self.wording, row)) is not None]
+        distinct: set[str] = set()
+        refusals: list[ConfigError] = []
+        for row in chain(rows, self.test):
+            if (key := row.content_key) not in distinct:
+                distinct.add(key)
+                refusals += filter(None, [_refusal(self.wording, row)])
         if not refusals:
             return None
         if self.how.wording == "chat":

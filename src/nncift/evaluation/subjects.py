@@ -8,12 +8,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from nncift.config import SelectConfig, read_recipe
+from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.pipeline import reopen
+from nncift.recipe import read_recipe
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def read_subjects(config: EvaluateConfig) -> Named:
         runs={title(name): run for name, run in runs.items()},
         pool=pool,
         target=target,
-        seen=frozenset(row.content_key for rows in every.values() for row in rows),
+        seen=frozenset(key for rows in every.values() for key in rows.keys),
         rejected=rejected,
         notes=_notes(subjects, pool, len(rejected)),
     )
@@ -173,7 +174,7 @@ def _notes(subjects: Sequence[Subject], pool: Pool, rejected: int) -> dict[str, 
     notes = {}
     if rejected:
         notes["subset_rejected"] = f"{rejected:,} rows of the files of chosen rows cannot be used (see rejected.jsonl)"
-    known = {row.content_key for row in pool}
+    known = {*pool.keys}
     strange = {
         subject.name: count
         for subject in subjects

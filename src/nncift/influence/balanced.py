@@ -12,8 +12,8 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
-from nncift.data.columns import column
-from nncift.data.rows import Example
+from nncift.data.columns import column_values
+from nncift.data.rows import Example, ids_of
 from nncift.influence.base import Context, Direct, Progress, Traits
 from nncift.influence.random import draw
 
@@ -54,15 +54,16 @@ class BalancedRandom:
 
 def _scores(pool: Sequence[Example], by: str, seed: int) -> Float[ndarray, " n"]:
     groups: defaultdict[str | None, list[int]] = defaultdict(list)
-    for position, row in enumerate(pool):
-        groups[column(row, by)].append(position)
+    ids = ids_of(pool)
+    for position, group in enumerate(column_values(pool, by)):
+        groups[group].append(position)
     if set(groups) == {None}:
         log.warning("no row has the column %r: the choice is random without balance", by)
     turns: list[tuple[int, float, str, int]] = []
     for name, members in groups.items():
         place = draw(seed, f"group {name!r}")  # the last, incomplete turn favours no group for its size
-        shuffled = sorted(members, key=lambda k: (-draw(seed, pool[k].id), pool[k].id))
-        turns += [(turn, place, pool[k].id, k) for turn, k in enumerate(shuffled)]
+        shuffled = sorted(members, key=lambda k: (-draw(seed, ids[k]), ids[k]))
+        turns += [(turn, place, ids[k], k) for turn, k in enumerate(shuffled)]
     order = [k for *_, k in sorted(turns)]
     scores = np.empty(len(pool), dtype=np.float32)
     scores[order] = 1.0 - (np.arange(len(pool)) + 0.5) / len(pool)

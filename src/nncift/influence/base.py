@@ -100,6 +100,8 @@ class Context:
         asked_targets: positions of the targets that will be asked about, sorted.
         asked_pool: positions of the pool rows that will be asked about, sorted.
         lms: the language models, one unless the influence takes several; empty where it needs none.
+        own_targets: how many of the targets, the first, are of the user's own and no pool rows; None where that is told by
+            whether a target is the same object as a pool row.
         target_embeddings: unit vectors [m, d], where the teacher needs embeddings.
         pool_embeddings: unit vectors [n, d], where the teacher needs embeddings.
         seed: of the run.
@@ -116,12 +118,15 @@ class Context:
     seed: int = 0
     ledger: Ledger = field(default_factory=Ledger)
     lms: tuple[LanguageModel, ...] = ()
+    own_targets: int | None = None
     target_embeddings: Float[ndarray, "m d"] | None = None
     pool_embeddings: Float[ndarray, "n d"] | None = None
     reporter: Reporter = field(default_factory=Silent)
 
     def is_candidate(self, target: int) -> bool:
         """Whether a target row is a pool row that is to be covered, and not one of a target of the user's own."""
+        if self.own_targets is not None:
+            return target >= self.own_targets
         return any(self.targets[target] is row for row in self.pool)
 
     @property

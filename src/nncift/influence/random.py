@@ -10,6 +10,7 @@ import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
+from nncift.data.rows import ids_of
 from nncift.influence.base import Context, Direct, Progress, Traits
 
 
@@ -26,10 +27,11 @@ class Random:
 
     def start(self, context: Context) -> Direct:
         """Needs ids only."""
+        ids = ids_of(context.pool)
 
         def values(i: ndarray, j: ndarray, on_progress: Progress) -> Float[ndarray, " L"]:
             on_progress(len(j))
-            return np.array([draw(context.seed, context.pool[int(row)].id) for row in j], dtype=np.float32)
+            return np.array([draw(context.seed, ids[row]) for row in j.tolist()], dtype=np.float32)
 
         return Direct(values)
 

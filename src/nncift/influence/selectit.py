@@ -75,7 +75,7 @@ class SelectIT:
     def unscorable(self, context: Context) -> list[int]:
         """Rows whose response has no token for one of the models."""
         tokenizers = [lm.tokenizer for lm in context.lms]
-        responses = [row.response for row in context.pool]
+        responses = (row.response for row in context.pool)
         return [k for k, text in enumerate(responses) if not all(text_ids(t, text, special=False) for t in tokenizers)]
 
     def start(self, context: Context) -> RowSession:

@@ -102,6 +102,8 @@ class Kernels:
     @cached_property
     def of_pool(self) -> Survey:
         """The same of the pool's kernel."""
+        if self.pool is self.target:  # a pool that is its own target
+            return self.of_target
         assert self.pool is not None
         return survey(self.pool, threads=self.threads)
 

@@ -5,14 +5,10 @@ from __future__ import annotations
 from typing import ClassVar
 
 import numpy as np
-from jaxtyping import Float32, Float64
-from numpy import ndarray
 
-from nncift.errors import ConfigError
-from nncift.kernel.lines import Lines
 from nncift.objective.base import Kernels
 from nncift.objective.problem import CoverageProblem
-from nncift.objective.survey import Survey
+from nncift.objective.scale import above, common_floor, needed, weight
 
 
 class FacilityLocation:
@@ -57,12 +53,12 @@ class ConditionalGain:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `eta` plays no part."""
-        _needed(kernels.existing, self.name, "existing")
+        needed(kernels.existing, self.name, "existing")
         surveys = (kernels.of_target, kernels.of_existing)
-        low = _common_floor(surveys, floor)
+        low = common_floor(surveys, floor)
         known = np.maximum(kernels.of_existing.highest, np.float32(low))
         known[kernels.known] = max(float(found.highest.max(initial=np.float32(low))) for found in surveys)
-        return CoverageProblem(kernels.target, _above(low, known, _weight(nu, "nu")))
+        return CoverageProblem(kernels.target, above(low, known, weight(nu, "nu")))
 
 
 class MutualInformation:
@@ -85,10 +81,10 @@ class MutualInformation:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `nu` plays no part."""
-        pool = _needed(kernels.pool, self.name, "pool")
-        low = _common_floor((kernels.of_target, kernels.of_pool), floor)
+        pool = needed(kernels.pool, self.name, "pool")
+        low = common_floor((kernels.of_target, kernels.of_pool), floor)
         worth = np.maximum(kernels.of_target.best, np.float32(low))
-        return CoverageProblem(pool, np.full(pool.shape[1], low), cap=_above(low, worth, _weight(eta, "eta")))
+        return CoverageProblem(pool, np.full(pool.shape[1], low), cap=above(low, worth, weight(eta, "eta")))
 
 
 class VariantMutualInformation:
@@ -110,32 +106,8 @@ class VariantMutualInformation:
         self, kernels: Kernels, *, eta: float = 1.0, nu: float = 1.0, floor: float | None = None
     ) -> CoverageProblem:
         """See `Objective.problem`; `nu` plays no part."""
-        low = _common_floor((kernels.of_target,), floor)
+        low = common_floor((kernels.of_target,), floor)
         best = np.maximum(kernels.of_target.best, np.float32(low)).astype(np.float64)
         return CoverageProblem(
-            kernels.target, np.full(kernels.target.shape[1], low), modular=_weight(eta, "eta") * (best - low)
+            kernels.target, np.full(kernels.target.shape[1], low), modular=weight(eta, "eta") * (best - low)
         )
-
-
-def _needed(lines: Lines | None, objective: str, which: str) -> Lines:
-    if lines is None:
-        raise ConfigError(f"the objective {objective!r} needs the {which} kernel: fill `Kernels.{which}`.")
-    return lines
-
-
-def _weight(value: float, name: str) -> float:
-    if not 0.0 <= value < np.inf:
-        raise ConfigError(f"{name} is {value}; it must be a finite number of at least 0.")
-    return value
-
-
-def _above(low: float, best: Float32[ndarray, "r"], weight: float) -> Float64[ndarray, "r"]:
-    """low + weight · (best − low), written so that weights 0 and 1 give `low` and `best` without rounding."""
-    return weight * best.astype(np.float64) + (1.0 - weight) * low
-
-
-def _common_floor(surveys: tuple[Survey, ...], floor: float | None) -> float:
-    """The floor of several kernels, as float32 holds it."""
-    if floor is None:
-        floor = min((found.floor for found in surveys if len(found.best)), default=0.0)
-    return float(np.float32(floor))

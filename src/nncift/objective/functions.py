@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from typing import ClassVar, Protocol
+from collections.abc import Sequence
+from typing import ClassVar, Protocol, runtime_checkable
 
 from jaxtyping import Float64, Int
 from numpy import ndarray
+
+from nncift.objective.ranking import Ranking
 
 
 class Chosen(Protocol):
@@ -18,7 +21,7 @@ class Chosen(Protocol):
 
     @property
     def batch(self) -> int:
-        """How many gains are best asked for at once."""
+        """How many gains are best asked for at once; all where they are only looked up, so that bounds save nothing."""
         ...
 
     def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
@@ -34,12 +37,15 @@ class Chosen(Protocol):
 
 
 class SetFunction(Protocol):
-    """What is maximised."""
+    """What is maximised.
+
+    Attributes:
+        submodular: whether gains never grow, so that an old one is a bound of the new one.
+        exhaustible: whether a gain of zero means that the function has nothing more to say of a candidate.
+    """
 
     submodular: ClassVar[bool]
-    """Whether gains never grow, so that an old one is a bound of the new one."""
     exhaustible: ClassVar[bool]
-    """Whether a gain of zero means that the function has nothing more to say of a candidate."""
 
     @property
     def size(self) -> int:
@@ -52,4 +58,18 @@ class SetFunction(Protocol):
 
     def value(self, chosen: Int[ndarray, " k"]) -> float:
         """f of a set of candidates, from the definition."""
+        ...
+
+
+@runtime_checkable
+class Explained(Protocol):
+    """A set function that can say why its picks were made."""
+
+    def sentences(self, ranking: Ranking, rows: Sequence[str]) -> list[str]:
+        """One sentence for each pick behind the kept ones that was made for its gain.
+
+        Args:
+            ranking: of this function.
+            rows: ids of what the kernel's rows are.
+        """
         ...

@@ -23,7 +23,7 @@ from nncift.objective.ranking import Ranking
 from nncift.seeds import generator
 
 Optimizer = Literal["auto", "naive", "lazy", "stochastic", "threshold"]
-"""The optimisers by name; `auto` is lazy where gains never grow, naive elsewhere."""
+"""The optimisers by name; `auto` is lazy where gains never grow and cost something, naive elsewhere."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -165,7 +165,7 @@ def _chosen(
 def _run(function: SetFunction, search: Search, chosen: Chosen, room: Room, weight: Float64[ndarray, " n"]) -> Picked:
     name, stop = search.optimizer, function.exhaustible
     if name == "auto":
-        name = "lazy" if function.submodular else "naive"
+        name = "lazy" if function.submodular and chosen.batch < chosen.size else "naive"
     if name == "naive":
         return naive(chosen, room, weight, stop=stop)
     if not function.submodular or (name == "threshold" and not function.exhaustible):

@@ -10,13 +10,13 @@ would have picked the same.
 from __future__ import annotations
 
 import numpy as np
-from jaxtyping import Float32, Float64
+from jaxtyping import Float32, Float64, Int64
 from numpy import ndarray
 
 from nncift.errors import ModelError
 from nncift.kernel.compiled import compiled
 from nncift.objective.functions import Chosen
-from nncift.objective.heap import Heap, build, sink
+from nncift.objective.heap import Heap, before, build, sink
 from nncift.objective.limits import Room
 from nncift.objective.picks import Picked
 from nncift.objective.problem import Coverage, gain
@@ -69,8 +69,9 @@ def lazy_dense(
     heap, gains = first_bounds(chosen, room, weight, picked)
     most = int(min(heap.size, room.left[0] // room.cost.min(initial=np.inf))) if heap.size else 0
     order, added = np.empty(most, dtype=np.int64), np.empty(most)
+    cap = np.empty(0) if chosen.problem.cap is None else chosen.cap
     steps, evaluated = _lazy(
-        values, chosen.cap, chosen.covered, chosen.worth, heap.bounds, gains, weight, heap.heap, heap.size, heap.fresh,
+        values, cap, chosen.covered, chosen.worth, heap.bounds, gains, weight, heap.heap, heap.size, heap.fresh,
         room.cost, room.group, room.quota, room.left, room.open, order, added, stop,
     )  # fmt: skip
     picked.order, picked.added = order[:steps].tolist(), added[:steps].tolist()
@@ -90,14 +91,31 @@ def first_bounds(
     gains = np.zeros(chosen.size)
     gains[fitting] = chosen.gains(fitting)
     picked.evaluations += len(fitting)
-    if not np.isfinite(gains).all():
-        bad = np.flatnonzero(~np.isfinite(gains))
-        raise ModelError(
-            f"{len(bad)} of {chosen.size} candidates have values that are not finite, at positions {bad[:5].tolist()}."
-        )
+    refuse_not_finite(fitting, gains[fitting])
     heap = Heap(fitting, gains / weight)
     heap.fresh[fitting] = 0
     return heap, gains
+
+
+def refuse_not_finite(which: Int64[ndarray, " b"], gains: Float64[ndarray, " b"]) -> None:
+    """Refuses gains that cannot be compared.
+
+    Raises:
+        ModelError: a gain is not finite.
+    """
+    if not np.isfinite(gains).all():
+        bad = which[~np.isfinite(gains)]
+        raise ModelError(
+            f"{len(bad)} of {len(which)} candidates have values that are not finite, at positions {bad[:5].tolist()}."
+        )
+
+
+@compiled
+def _second(size, heap, bounds):
+    """The place in the heap of what comes behind the top: it is nearly always looked at next."""
+    if size < 3:
+        return size - 1
+    return 1 if before(heap[1], heap[2], bounds) else 2
 
 
 @compiled
@@ -114,7 +132,7 @@ def _lazy(
             heap[0] = heap[size]
             sink(heap, size, 0, bounds)
         elif fresh[best] != step:
-            gains[best] = gain(values[best], cap, covered, worth[best])
+            gains[best] = gain(values[best], values[heap[_second(size, heap, bounds)]], cap, covered, worth[best])
             bounds[best] = gains[best] / weight[best]
             fresh[best] = step
             evaluated += 1
@@ -125,7 +143,7 @@ def _lazy(
             order[step], added[step] = best, gains[best]
             line = values[best]
             for i in range(len(line)):
-                covered[i] = max(covered[i], min(np.float64(line[i]), cap[i]))
+                covered[i] = max(covered[i], min(np.float64(line[i]), cap[i] if len(cap) else np.inf))
             open_[best] = False
             left[0] -= cost[best]
             quota[group[best]] -= 1

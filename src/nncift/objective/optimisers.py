@@ -7,7 +7,7 @@ from jaxtyping import Float64, Int64
 from numpy import ndarray
 
 from nncift.objective.functions import Chosen
-from nncift.objective.lazy import first_bounds
+from nncift.objective.lazy import first_bounds, refuse_not_finite
 from nncift.objective.limits import Room
 from nncift.objective.picks import Picked
 
@@ -15,12 +15,16 @@ from nncift.objective.picks import Picked
 def naive(chosen: Chosen, room: Room, weight: Float64[ndarray, " n"], *, stop: bool) -> Picked:
     """Computes every gain in every step; the oracle of the others, and the only one where gains can grow.
 
+    Raises:
+        ModelError: a gain is no number.
+
     *Cost*: n gains per pick.
     *Reference*: Nemhauser, Wolsey and Fisher 1978.
     """
     picked = Picked()
     while len(fitting := room.fitting()):
         gains = chosen.gains(fitting)
+        refuse_not_finite(fitting, gains)
         picked.evaluations += len(fitting)
         at = int(np.argmax(gains / weight[fitting]))  # of equal ones the first
         if stop and gains[at] <= 0:

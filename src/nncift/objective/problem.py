@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ClassVar
 
@@ -11,9 +10,11 @@ from jaxtyping import Float32, Float64, Int
 from numpy import ndarray
 
 from nncift.errors import ConfigError
-from nncift.kernel.compiled import compiled, cores
+from nncift.kernel.ahead import CACHE_LINE, ask_for
+from nncift.kernel.compiled import compiled
 from nncift.kernel.lines import DenseLines, Lines
 from nncift.objective.survey import LANES, at_once
+from nncift.objective.together import Together
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,8 +104,7 @@ class Coverage:
         self.problem = problem
         self.cap, self.worth = problem.limit, problem.worth
         self.covered = np.minimum(problem.start, self.cap)
-        self.threads = threads or cores()
-        self._pool = ThreadPoolExecutor(self.threads) if self.threads > 1 else None
+        self._together = Together(threads)
 
     @property
     def size(self) -> int:
@@ -114,17 +114,12 @@ class Coverage:
     @property
     def batch(self) -> int:
         """How many gains are best asked for at once: where lines are computed, enough for every thread."""
-        return 16 * self.threads if not isinstance(self.problem.lines, DenseLines) else 4 * self.threads
+        return (4 if isinstance(self.problem.lines, DenseLines) else 16) * self._together.threads
 
     def gains(self, which: Int[ndarray, " b"]) -> Float64[ndarray, " b"]:
         """What each of some candidates would add now."""
         found = np.empty(len(which))
-        part = -(-len(which) // (4 * self.threads)) // 4 * 4 + 4  # whole groups of four candidates share a walk
-        starts = range(0, len(which), part)
-        if self._pool is None or len(starts) <= 1:
-            self._fill(which, found, 0, len(which))
-        else:
-            list(self._pool.map(lambda start: self._fill(which, found, start, min(start + part, len(which))), starts))
+        self._together.over(lambda start, stop: self._fill(which, found, start, stop), len(which))
         return found
 
     def add(self, candidate: int) -> None:
@@ -147,16 +142,27 @@ class Coverage:
 
 
 @compiled
-def gain(line, cap, covered, worth):
-    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about."""
+def gain(line, following, cap, covered, worth):
+    """What a candidate adds now. NaN stays NaN: each comparison keeps the number that it is in doubt about.
+
+    `following` is the line that is likely wanted next: it is asked for meanwhile, since candidates lie anywhere in memory.
+    A cap of no length is none.
+    """
     sums = np.zeros(LANES)
     whole = len(line) - len(line) % LANES
     for first in range(0, whole, LANES):
-        v, c, d = line[first : first + LANES], cap[first : first + LANES], covered[first : first + LANES]
-        for lane in range(LANES):
-            sums[lane] += _term(v[lane], c[lane], d[lane])
+        for at in range(first, first + LANES, CACHE_LINE):
+            ask_for(following, at)  # pyright: ignore[reportCallIssue]
+        v, d = line[first : first + LANES], covered[first : first + LANES]
+        if len(cap):
+            c = cap[first : first + LANES]
+            for lane in range(LANES):
+                sums[lane] += _term(v[lane], c[lane], d[lane])
+        else:
+            for lane in range(LANES):
+                sums[lane] += _term(v[lane], np.inf, d[lane])
     for i in range(whole, len(line)):
-        sums[i - whole] += _term(line[i], cap[i], covered[i])
+        sums[i - whole] += _term(line[i], cap[i] if len(cap) else np.inf, covered[i])
     total = 0.0
     for lane in range(LANES):
         total += sums[lane]
@@ -173,13 +179,13 @@ def _term(value, cap, covered):
 @compiled
 def _gains_at(values, which, cap, covered, worth, found, start, stop):
     for b in range(start, stop):
-        found[b] = gain(values[which[b]], cap, covered, worth[which[b]])
+        found[b] = gain(values[which[b]], values[which[min(b + 1, stop - 1)]], cap, covered, worth[which[b]])
 
 
 @compiled
 def _gains_of(lines, which, cap, covered, worth, found, first):
     for b in range(len(which)):
-        found[first + b] = gain(lines[b], cap, covered, worth[which[b]])
+        found[first + b] = gain(lines[b], lines[b], cap, covered, worth[which[b]])
 
 
 @compiled

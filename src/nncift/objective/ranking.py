@@ -41,5 +41,5 @@ def rest_rule(chosen: int, picks: int, merit: str) -> str:
     if not merit:
         return "Every pick follows the rule."
     if chosen == picks:
-        return "Every pick had a positive gain."
+        return "Every pick was made for its gain."
     return f"Picks {chosen + 1:,} to {picks:,} had no positive gain and follow {merit}."

@@ -8,9 +8,10 @@ import numpy as np
 from jaxtyping import Float64
 from numpy import ndarray
 
-from nncift.objective.functions import SetFunction
+from nncift.objective.functions import Explained, SetFunction
 from nncift.objective.problem import CoverageProblem
 from nncift.objective.ranking import Ranking
+from nncift.objective.sparse import SparseCoverage
 from nncift.objective.survey import at_once
 
 
@@ -27,12 +28,16 @@ def explain(
 
     *Cost*: one pass over the lines of the picks that were made for their gain.
     """
+    if isinstance(function, SparseCoverage):
+        return explain(function.problem, ranking, rows, merit)  # whom a pick helps, the whole kernel knows
     kept = ["kept: it was chosen before"] * ranking.kept
     if isinstance(function, CoverageProblem) and not function.rows:
         return (*kept, *(f"score {merit[j]:.4g}" for j in ranking.order[ranking.kept :]))
     last = ranking.kept + ranking.positive
     if isinstance(function, CoverageProblem):
         chosen = _helped(function, ranking, rows)
+    elif isinstance(function, Explained):
+        chosen = function.sentences(ranking, rows)
     else:
         chosen = [f"adds most (+{gain:.4g})" for gain in ranking.gains[ranking.kept : last]]
     rest = [f"no row is covered better; next by mean influence ({merit[j]:.4g})" for j in ranking.order[last:]]

@@ -12,7 +12,7 @@ from jaxtyping import Int64
 from numpy import ndarray
 
 from nncift.config import SelectConfig, parse_budget
-from nncift.data.columns import column
+from nncift.data.columns import column_values
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.errors import ConfigError
@@ -115,8 +115,8 @@ def _tokens(config: SelectConfig) -> int | None:
 def _kept(source: str, pool: Pool) -> Int64[ndarray, " k"]:
     """Where the rows of a file are in the pool; of rows with the same text the lowest ids first."""
     places: dict[str, deque[int]] = {}
-    for k, row in enumerate(pool):
-        places.setdefault(row.content_key, deque()).append(k)
+    for k, key in enumerate(pool.keys):
+        places.setdefault(key, deque()).append(k)
     found: list[int] = []
     for row in load_pool(source, role="keep"):
         left = places.get(row.content_key)
@@ -138,7 +138,7 @@ def _quota(text: str, pool: Pool, tokens: int | None) -> tuple[Int64[ndarray, " 
         raise ConfigError(
             f"--quota {text} is a share of rows, and --budget counts tokens. Give a number of rows, such as {found[1]}=200."
         )
-    values = [column(row, found[1]) for row in pool]
+    values = column_values(pool.examples, found[1])
     if not any(value is not None for value in values):
         raise ConfigError(f"--quota {text}: no row of the pool has a column {found[1]!r}. Name a column of its rows.")
     names = {name: code for code, (name, _) in enumerate(sorted(Counter(value or "" for value in values).items()))}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import fields, is_dataclass
 from typing import Any, get_args, get_type_hints
 
@@ -26,14 +27,29 @@ def make_influence(config: LabelConfig | SelectConfig) -> Influence:
             f"{config.influence!r} is no influence: it must be a dataclass with the attributes of "
             "nncift.influence.base.Influence and a method `start`."
         )
-    hints = get_type_hints(cls)
-    known = tuple(item.name for item in fields(cls))
+    return with_options(cls, config.teacher_options(), what=f"the influence `{config.influence}`", flag="--option")
+
+
+def with_options(cls: type, options: Mapping[str, str], *, what: str, flag: str) -> Any:
+    """A dataclass made from options in words.
+
+    Args:
+        cls: the class; one that is no dataclass has no options.
+        options: by name.
+        what: how errors call it.
+        flag: the flag that gives options.
+
+    Raises:
+        ConfigError: it has no such option or value.
+    """
+    known = tuple(item.name for item in fields(cls)) if is_dataclass(cls) else ()
+    hints = get_type_hints(cls) if known else {}
     values: dict[str, Any] = {}
-    for name, text in config.teacher_options().items():
+    for name, text in options.items():
         if name not in known:
             hint = did_you_mean(name, known) if known else "It has none."
-            raise ConfigError(f"the influence `{config.influence}` has no option {name!r}. {hint}")
-        values[name] = _parse(text, hints[name], f"--option {name}")
+            raise ConfigError(f"{what} has no option {name!r}. {hint}")
+        values[name] = _parse(text, hints[name], f"{flag} {name}")
     return cls(**values)
 
 

@@ -17,7 +17,8 @@ from nncift.pipeline.inputs import Axes, kernel_shape
 Backend = Literal["dense", "tiled"]
 """Whether kernels are stored, or evaluated line by line whenever a line is needed."""
 
-_DENSE_SHARE = 0.25  # of the memory: what a kernel may take beside rows, embeddings and everything else
+_DENSE_SHARE = 1 / 8  # of the memory: what a kernel may take beside rows, embeddings and everything else
+_MOST_SHARE = 0.5  # where it must be stored
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +76,7 @@ def memory() -> int:
 
 
 def choose_backend(axes: Axes, asked: str, *, whole: str) -> Backend:
-    """Stored where the kernels take at most a quarter of the memory, else evaluated line by line.
+    """Stored where the kernels take at most an eighth of the memory, else evaluated line by line.
 
     Args:
         axes: of the run.
@@ -91,10 +92,10 @@ def choose_backend(axes: Axes, asked: str, *, whole: str) -> Backend:
     backend: Backend = (
         "dense" if whole or asked == "dense" or (asked == "auto" and need <= _DENSE_SHARE * have) else "tiled"
     )
-    if backend == "dense" and need > 2 * _DENSE_SHARE * have:
+    if backend == "dense" and need > _MOST_SHARE * have:
         rows, columns = kernel_shape(axes)
         beside = 4 * (rows - axes.m) * axes.n
-        fits = int((2 * _DENSE_SHARE * have - beside) / (4 * columns))
+        fits = int((_MOST_SHARE * have - beside) / (4 * columns))
         mend = (
             f"Lower --max-targets to at most {fits:,}."
             if fits > 0

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from nncift import registry
-from nncift.config import SelectConfig
+from nncift.config import SelectConfig, named_values
 from nncift.errors import ConfigError
 from nncift.influence.base import Influence
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.asking import with_options
 
 
 def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Objective | Rule, str]:
@@ -18,7 +19,10 @@ def choose_objective(config: SelectConfig, influence: Influence) -> tuple[Object
     name, why = config.objective, "as asked"
     if name is None:
         name, why = _objective_of_task(config, influence)
-    objective = registry.load("objective", name)()
+    options = named_values(config.objective_option, "--objective-option")
+    objective = with_options(
+        registry.load("objective", name), options, what=f"the objective `{name}`", flag="--objective-option"
+    )
     if not influence.traits.pairwise and not objective.pointwise:
         mend = "Use --objective top-mean, or leave --objective and --task out."
         if config.existing is not None and config.objective is None and config.task is None:

@@ -10,11 +10,11 @@ from jaxtyping import Float
 from numpy import ndarray
 
 from nncift.data.arrays import read_npz
-from nncift.data.rows import Example
+from nncift.data.rows import Example, keys_of
 from nncift.embed.states import RowStates
 from nncift.estimator.features import Features
 from nncift.pipeline.inputs import Axes
-from nncift.pipeline.models import Embeddings
+from nncift.pipeline.vectors import Embeddings
 
 STATES = ("features/rows.npz", "features/columns.npz")
 """Where a run folder keeps what the language model makes of the rows of both axes."""
@@ -44,8 +44,13 @@ def row_features(rows: Sequence[Example], vectors: Float[ndarray, "rows d"], sta
     """
     blocks = {"embedding": vectors}
     if states is not None:
-        blocks |= {name: getattr(states, name) for name in ("mean_state", "last_state", "scalars")}
-    return Features(blocks, tuple(row.content_key for row in rows))
+        blocks |= state_blocks(states)
+    return Features(blocks, keys_of(rows))
+
+
+def state_blocks(states: RowStates) -> dict[str, Float[ndarray, "rows d"]]:
+    """The blocks of features that a language model's states are."""
+    return {name: getattr(states, name) for name in ("mean_state", "last_state", "scalars")}
 
 
 def readable(axes: Axes, vectors: Embeddings, states: tuple[RowStates, RowStates] | None) -> Readable:

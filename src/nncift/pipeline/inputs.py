@@ -7,17 +7,18 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
+from itertools import islice
 
 import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
-from nncift.data.columns import column
-from nncift.data.rows import Example, Pool, same_text_pairs
+from nncift.data.columns import TASK, column_values
+from nncift.data.rows import Example, Pool, ids_of, keys_of, same_text_pairs
+from nncift.data.views import join, take
 from nncift.seeds import generator
 
-TASK = "task"
-"""The column that tells rows of one target apart by what they are for."""
+_BLOCK = 4096  # rows whose text goes into a hash at once
 
 
 @dataclass(frozen=True)
@@ -32,15 +33,17 @@ class Axes:
         beside: target rows that a pointwise influence reads; they are no rows of its kernel.
         own_target: whether the pool is its own target.
         sampled_from: how many target rows there were before sampling (m where none was left out).
+        sample: positions, in the target sorted by id, of those that are left; None where none was left out.
     """
 
-    rows: tuple[Example, ...]
-    columns: tuple[Example, ...]
+    rows: Sequence[Example]
+    columns: Sequence[Example]
     m: int
     n: int
-    beside: tuple[Example, ...]
+    beside: Sequence[Example]
     own_target: bool
     sampled_from: int
+    sample: Int[ndarray, " m"] | None = None
 
     @cached_property
     def masked(self) -> Int[ndarray, "p 2"]:
@@ -52,16 +55,21 @@ class Axes:
         """The task of each target row as a code, None where no row has a column `task`; rows without one share a code."""
         if not self.rows:
             return None
-        found = [column(row, TASK) for row in self.rows[: self.m]]
+        found = column_values(self.rows[: self.m], TASK)
         if not any(task is not None for task in found):
             return None
         codes = {task: code for code, task in enumerate(sorted({task or "" for task in found}))}
         return np.array([codes[task or ""] for task in found])
 
     @property
-    def helped(self) -> tuple[Example, ...]:
+    def helped(self) -> Sequence[Example]:
         """The rows that the influence reads as targets."""
         return self.rows or self.beside
+
+    @property
+    def own(self) -> int:
+        """How many of the helped rows, the first, are of the user's own and no pool rows."""
+        return 0 if self.own_target else self.m if self.rows else len(self.beside)
 
     @property
     def shape(self) -> tuple[int, int]:
@@ -74,10 +82,9 @@ class Axes:
         digest = sha256()
         for axis in (self.rows, self.columns, self.beside):
             digest.update(f"{len(axis)}\n".encode())
-            for example in axis:
-                digest.update(
-                    f"{len(example.id)} {example.id} {example.content_key}\n".encode("utf-8", "surrogatepass")
-                )
+            named = zip(ids_of(axis), keys_of(axis), strict=True)
+            while lines := "".join(f"{len(row)} {row} {key}\n" for row, key in islice(named, _BLOCK)):
+                digest.update(lines.encode("utf-8", "surrogatepass"))
         return digest.hexdigest()
 
 
@@ -102,19 +109,18 @@ def make_axes(
         max_targets: a larger target is sampled down to this many rows, uniformly by the seed.
         seed: of the run.
     """
-    columns = (*pool.examples, *(existing.examples if existing else ()))
+    columns = join(pool.examples, existing.examples if existing else ())
     if not pairwise and not uses_target:
         return Axes((), columns, 1, len(pool), (), False, 1)
     wanted = pool.examples if target is None else target.examples
+    rows, sample = wanted, None
     if len(wanted) > max_targets:
-        chosen = np.sort(generator(seed, "targets").choice(len(wanted), max_targets, replace=False))
-        rows = tuple(wanted[int(k)] for k in chosen)
-    else:
-        rows = tuple(wanted)
+        sample = np.sort(generator(seed, "targets").choice(len(wanted), max_targets, replace=False))
+        rows = take(wanted, sample)
     if not pairwise:
-        return Axes((), columns, 1, len(pool), rows, target is None, 1)
-    covered = rows + (pool.examples if cover_pool else ())
-    return Axes(covered, columns, len(rows), len(pool), (), target is None, len(wanted))
+        return Axes((), columns, 1, len(pool), rows, target is None, 1, sample)
+    covered = join(rows, pool.examples) if cover_pool else rows
+    return Axes(covered, columns, len(rows), len(pool), (), target is None, len(wanted), sample)
 
 
 def kernel_shape(axes: Axes) -> tuple[int, int]:
@@ -129,5 +135,5 @@ def describe_rejected(pools: Sequence[tuple[str, Pool]]) -> str | None:
         for role, pool in pools
         if pool.rejected
     ]
-    reasons = Counter(row.reason for _, pool in pools for row in pool.rejected).most_common(1)
+    reasons = sum((pool.reasons for _, pool in pools), Counter[str]()).most_common(1)
     return f"{' and '.join(parts)} are left out, most often: {reasons[0][0]} (see rejected.jsonl)" if parts else None

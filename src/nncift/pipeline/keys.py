@@ -5,13 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from nncift.config import SelectConfig
+from nncift.config import SelectConfig, named_values
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.models import Models
 from nncift.pipeline.setup import Setup, influence_key
 from nncift.run import StageRecord, content_key
 
-CODE = {"embed": 1, "states": 1, "pace": 1, "label": 1, "estimate": 2, "select": 2}
+CODE = {"embed": 1, "states": 1, "pace": 1, "label": 1, "estimate": 3, "select": 2}
 """Raised where a stage's code changes its result, so that a run folder of an older version is not taken for done."""
 
 
@@ -25,6 +25,7 @@ def select_depends(
         "source": content_key({"ids": setup.pool.ids, "raw": setup.pool.raw_fingerprint}),
         "teacher": setup.depends(),
         "objective": objective.name,
+        "objective_options": sorted(named_values(config.objective_option, "--objective-option").items()),
         "why": setup.why,
         "allowed": setup.allowance.record() if setup.allowance else None,
         "search": {

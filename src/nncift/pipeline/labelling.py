@@ -14,6 +14,7 @@ from numpy import ndarray
 
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
+from nncift.data.rows import ids_of
 from nncift.errors import RunError
 from nncift.influence.base import Context, Exacting, Influence, Session
 from nncift.ledger import Ledger
@@ -23,6 +24,8 @@ from nncift.progress import Reporter
 from nncift.run import Clock, RunFolder, Work
 
 log = logging.getLogger(__name__)
+
+_CHUNK = 4096  # rows whose responses are in memory at once
 
 
 def label_stage(
@@ -103,9 +106,12 @@ def unscorable_rows(influence: Influence, context: Context) -> dict[int, str]:
         return dict.fromkeys(influence.unscorable(context), "no token to score")
     if not context.lms:
         return {}
-    responses = [row.response for row in context.pool]
-    ids = context.lms[0].tokenizer(responses, add_special_tokens=False, verbose=False)["input_ids"]
-    return {k: "its response has no token" for k, tokens in enumerate(ids) if not tokens}
+    tokenizer, silent = context.lms[0].tokenizer, {}
+    for start in range(0, len(context.pool), _CHUNK):
+        responses = [row.response for row in context.pool[start : start + _CHUNK]]
+        ids = tokenizer(responses, add_special_tokens=False, verbose=False)["input_ids"]
+        silent |= {start + k: "its response has no token" for k, tokens in enumerate(ids) if not tokens}
+    return silent
 
 
 def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray) -> None:
@@ -117,8 +123,8 @@ def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray)
         "i": i,
         "j": j,
         "y": y,
-        "target_ids": np.array([example.id for example in axes.rows], dtype=np.str_),
-        "pool_ids": np.array([example.id for example in axes.columns], dtype=np.str_),
+        "target_ids": np.array(ids_of(axes.rows), dtype=np.str_),
+        "pool_ids": np.array(ids_of(axes.columns), dtype=np.str_),
         "meta": np.array(labelling.meta_text),
     }
     shape = kernel_shape(axes)

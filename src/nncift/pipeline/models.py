@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
 from functools import cached_property
 from typing import Any
 
 import numpy as np
-from jaxtyping import Float, Int
+from jaxtyping import Int
 from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.config import LabelConfig, SelectConfig
-from nncift.data.rows import Example
+from nncift.data.rows import Example, Pool, ids_of, numbers_of
+from nncift.data.views import join
 from nncift.data.wording import choose_wording
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
@@ -29,16 +29,9 @@ from nncift.lm.model import LanguageModel
 from nncift.lm.tokens import tokenize_lesson
 from nncift.pipeline.setup import Setup
 from nncift.pipeline.states import in_parts, states_of
+from nncift.pipeline.vectors import Axis, Embeddings, Laid, Take
 from nncift.progress import Reporter
-from nncift.run import Work, content_key
-
-
-@dataclass(frozen=True, slots=True)
-class Embeddings:
-    """Unit vectors of both axes: float32 [rows, d] and [columns, d]; `rows` are those that the influence reads as targets."""
-
-    rows: Float[ndarray, "m d"]
-    columns: Float[ndarray, "n d"]
+from nncift.run import Work, lists_key
 
 
 class Models:
@@ -102,8 +95,8 @@ class Models:
         """What vectors depend on beside the texts; files of vectors follow the order of the rows in their own file."""
         if not isinstance(self.embedder, Precomputed):
             return {"embedder": self.embedder.fingerprint}
-        order = {role: [(row.id, row.number) for row in pool] for role, pool in self.setup.pools()}
-        return {"embedder": self.embedder.fingerprint, "order": content_key(order)}
+        order = {role: _order(pool) for role, pool in self.setup.pools()}
+        return {"embedder": self.embedder.fingerprint, "order": lists_key(order)}
 
     @cached_property
     def embedder(self) -> Embedder | Precomputed:
@@ -116,27 +109,32 @@ class Models:
         self.reporter.end(str(why))
         return embedder
 
-    def embed(self, done: Work) -> Embeddings:
-        """Embeds every row once, in source order (which is what files of vectors are in), and lays the vectors out by axis."""
-        vectors: dict[tuple[str, str], Float[ndarray, " d"]] = {}
+    def embed(self, done: Work) -> Laid:
+        """Embeds every row once, in source order, and lays the vectors out by axis; those of files are read by that."""
+        vectors: dict[str, Take] = {}
         pools = self.setup.pools()
         self.reporter.begin("embed", sum(len(pool) for _, pool in pools), "rows")
         truncated = 0
         counts = isinstance(self.embedder, SentenceEmbedder)
         if isinstance(self.embedder, SentenceEmbedder):
             self.embedder.ledger = done.ledger
+        width = self.embedder.dimension if isinstance(self.embedder, Precomputed) else 0
         for role, pool in pools:
+            if isinstance(self.embedder, Precomputed):
+                vectors[role] = self.embedder.vectors(pool, role=role).take
+                continue
             embedded = embed_rows(
                 self.embedder, pool, folder=cache_folder() / "embeddings", role=role, on_progress=self.reporter.advance
             )
             if not counts:  # an encoder of the user's own has no hook
                 done.ledger.encoder_forwards += embedded.computed
             truncated += embedded.truncated
-            vectors |= {(role, row): vector for row, vector in zip(pool.ids, embedded.vectors, strict=True)}
+            vectors[role], width = embedded.vectors.__getitem__, embedded.vectors.shape[1]
         if truncated:
             done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
-        self.reporter.end(f"{len(vectors):,} rows, {done.ledger.encoder_forwards:,} newly encoded")
-        return self._by_axis(vectors)
+        rows = sum(len(pool) for _, pool in pools)
+        self.reporter.end(f"{rows:,} rows, {done.ledger.encoder_forwards:,} newly encoded")
+        return self._by_axis(vectors, width)
 
     @property
     def states_key(self) -> dict[str, Any]:
@@ -152,7 +150,7 @@ class Models:
         """What the first language model makes of the rows of both axes."""
         axes, lm = self.setup.axes, self.lms[0]
         lm.meter.ledger = done.ledger
-        found = states_of(lm, (*axes.rows, *axes.columns), self.reporter, tell=done.note)
+        found = states_of(lm, join(axes.rows, axes.columns), self.reporter, tell=done.note)
         of_rows, of_columns = in_parts(found, (len(axes.rows), len(axes.columns)))
         return of_rows, of_columns
 
@@ -172,6 +170,7 @@ class Models:
             seed=self.config.seed,
             ledger=ledger,
             lms=lms,
+            own_targets=axes.own,
             target_embeddings=seen.rows if seen else None,
             pool_embeddings=seen.columns if seen else None,
             reporter=self.reporter,
@@ -194,15 +193,24 @@ class Models:
             reporter=self.reporter,
         )
 
-    def _by_axis(self, vectors: dict[tuple[str, str], Float[ndarray, " d"]]) -> Embeddings:
-        axes = self.setup.axes
+    def _by_axis(self, vectors: dict[str, Take], width: int) -> Laid:
+        """By the order of the ids, which is that of the axes."""
+        axes, order = self.setup.axes, {role: pool.order for role, pool in self.setup.pools()}
         helped = "pool" if axes.own_target else "target"
-        rows = [vectors[helped, example.id] for example in axes.beside or axes.rows[: axes.m]]
-        rows += [vectors["pool", example.id] for example in axes.rows[axes.m :]]
-        columns = [vectors["pool", example.id] for example in axes.columns[: axes.n]]
-        columns += [vectors["existing", example.id] for example in axes.columns[axes.n :]]
-        d = len(columns[0])
-        return Embeddings(np.array(rows, dtype=np.float32).reshape(-1, d), np.array(columns, dtype=np.float32))
+        rows = []
+        if axes.helped:
+            rows = [(vectors[helped], order[helped] if axes.sample is None else order[helped][axes.sample])]
+        columns = [(vectors["pool"], order["pool"])]
+        if len(axes.rows) > axes.m:
+            rows += columns
+        if len(axes.columns) > axes.n:
+            columns = [*columns, (vectors["existing"], order["existing"])]
+        return Laid(Axis(tuple(rows), width), Axis(tuple(columns), width))
+
+
+def _order(pool: Pool) -> Iterator[tuple[str, int]]:
+    """Ids and numbers of rows, as they lie in their source."""
+    return zip(ids_of(pool.examples), numbers_of(pool.examples).tolist(), strict=True)
 
 
 def asked_rows(setup: Setup) -> ndarray:

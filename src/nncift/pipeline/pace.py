@@ -11,13 +11,15 @@ from pathlib import Path
 import numpy as np
 from numpy import ndarray
 
+from nncift.data.views import take
 from nncift.embed.base import unit_rows
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, work
 from nncift.ledger import Ledger
 from nncift.pipeline.affording import affordable
-from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.models import Models
 from nncift.pipeline.setup import Setup
+from nncift.pipeline.vectors import Embeddings
 from nncift.progress import Reporter, Silent
 from nncift.run import Work
 from nncift.seeds import generator
@@ -121,8 +123,9 @@ def _of_rows(setup: Setup, models: Models, ledger: Ledger) -> Pace:
     with tempfile.TemporaryDirectory() as folder:
         few = replace(
             whole,
-            targets=tuple(whole.targets[k] for k in rows),
-            pool=tuple(whole.pool[k] for k in columns),
+            targets=take(whole.targets, rows),
+            pool=take(whole.pool, columns),
+            own_targets=None if whole.own_targets is None else int((rows < whole.own_targets).sum()),
             asked_targets=np.arange(len(rows)),
             asked_pool=np.arange(len(columns)),
             folder=Path(folder),

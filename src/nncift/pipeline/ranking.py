@@ -12,6 +12,7 @@ from numpy import ndarray
 
 from nncift.config import SelectConfig
 from nncift.data.labels import Labels
+from nncift.data.rows import ids_of
 from nncift.errors import ConfigError
 from nncift.estimator.base import Fitted
 from nncift.kernel.lines import MASKED, Averaged, SomeLines
@@ -90,13 +91,13 @@ def make_ranker(
     own = barred[barred < axes.n]
     if len(own) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
+    helped = ids_of(axes.rows[: axes.m]) or ["every target"]
     layout = Filling(axes, setup.backend, barred, config.threads)
 
     @cache
     def filled() -> tuple[Kernels, int]:
         kernels, flops = fill()
-        helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
-        candidates = [row.id for row in axes.columns[: axes.n]]
+        candidates = ids_of(axes.columns[: axes.n])
         if not isinstance(kernels.target, Averaged) or not means_suffice:
             check_finite(kernels.target, kernels.of_target, candidates, helped, masked=kernels.masked, closed=own)
         return kernels, flops
@@ -114,7 +115,6 @@ def make_ranker(
 
     def rank(budget: int) -> Ranked:
         kernels, flops = filled()
-        helped = [row.id for row in axes.rows[: axes.m]] or ["every target"]
         left_out = axes.sampled_from - axes.m
         if isinstance(objective, Rule):
             open_ = np.setdiff1d(np.arange(axes.n), own)
@@ -132,7 +132,7 @@ def make_ranker(
         represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
         scores = function.worth if isinstance(function, CoverageProblem) and not function.rows else None
         merit = kernels.means if scores is None else scores
-        reasons = explain(function, ranking, [row.id for row in represented], merit)
+        reasons = explain(function, ranking, ids_of(represented), merit)
         error = _sampling_error(function, ranking.order, left_out) if left_out else None
         return Ranked(_picks(ranking, reasons), left_out > 0, error, scores is None, flops)
 

@@ -11,10 +11,11 @@ from typing import Any
 import numpy as np
 
 from nncift.config import SelectConfig
-from nncift.data.rows import Pool
+from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
 from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
+from nncift.pipeline.ranking import Ranked
 from nncift.pipeline.setup import Setup
 from nncift.run import RunFolder, StageRecord, Work
 from nncift.selection import Picks, source_positions
@@ -86,6 +87,19 @@ def short_of(setup: Setup, chosen: int) -> str | None:
     return f"{chosen:,} of the {allowed.rows:,} rows asked for are {why}"
 
 
+def choice_notes(ranked: Ranked, picks: Picks) -> dict[str, str]:
+    """What there is to say of a choice: what a sample of the target leaves open, and where gains ran out."""
+    notes = {}
+    if ranked.sampling_error is not None:
+        error = f"{ranked.sampling_error:.2%}"
+        notes["sampling"] = f"sampling the target gives its mean coverage a standard error of {error}"
+    elif ranked.sampled:
+        notes["sampling"] = "the target is sampled; what that does to this objective is not measured"
+    if ranked.covers and picks.kept + picks.positive < len(picks.order):
+        notes["gains"] = f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
+    return notes
+
+
 def write_rejects(folder: RunFolder, setup: Setup) -> None:
     """Writes `rejected.jsonl`: file, line, reason and row of everything that cannot be used."""
     with folder.atomic("rejected.jsonl") as part:
@@ -101,14 +115,14 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
     """Writes `selection.jsonl` and the subset."""
     positions = source_positions(pool, picks.order)
     with folder.atomic("selection.jsonl") as part, part.open("w", encoding="utf-8") as stream:
+        ids, numbers, lines = ids_of(pool.examples), numbers_of(pool.examples), lines_of(pool.examples)
         columns = zip(positions, picks.order, picks.gains, picks.reasons, strict=True)
         for rank, (position, place, gain, reason) in enumerate(columns, start=1):
-            row = pool[position]
             entry = {
                 "rank": rank,
-                "id": row.id,
-                "row": row.number,
-                "line": row.line,
+                "id": ids[position],
+                "row": int(numbers[position]),
+                "line": int(lines[position]),
                 "gain": float(gain),
                 "reason": reason,
             }
@@ -190,6 +204,16 @@ def _exact(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any] | Non
     }
 
 
+def anew_text(anew: Mapping[str, Any], labels: int) -> str:
+    """What reusing an estimator saves, in words."""
+    calls = Calls(anew["lm_forwards"], anew["lm_backwards"])
+    taking = f" with {calls_text(calls)} language-model calls" if work(calls) else ""
+    return (
+        f"The estimator of {anew['run']} is reused, and {labels:,} exact influences check it: training one anew would take "
+        f"{anew['labels']:,}{taking}; {anew['saved']:.0%} of that is saved."
+    )
+
+
 def spent(stages: Iterable[Mapping[str, Any]]) -> Calls:
     """Language-model calls that stages made."""
     every = list(stages)
@@ -211,5 +235,7 @@ def _estimator(stages: dict[str, StageRecord]) -> dict[str, Any] | None:
     """Weights of the estimator, and as a share of the language model's."""
     if "estimate" not in stages:
         return None
-    weights, beside = stages["estimate"].facts["weights"], stages["label"].facts.get("lm_weights", 0)
+    weights, beside = stages["estimate"].facts["weights"], 0
+    if "label" in stages:
+        beside = stages["label"].facts.get("lm_weights", 0)
     return {"weights": weights, "lm_weights": beside, "share": weights / beside if beside else None}

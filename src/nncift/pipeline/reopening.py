@@ -11,7 +11,7 @@ from pathlib import Path
 
 import numpy as np
 
-from nncift.config import read_recipe
+from nncift.config import SelectConfig
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
 from nncift.errors import ConfigError, RunError
@@ -23,10 +23,14 @@ from nncift.pipeline import receipt
 from nncift.pipeline.features import read_states, readable
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
-from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
+from nncift.pipeline.reuse import expected_features
 from nncift.pipeline.setup import Setup, make_estimator, prepare, with_labels
+from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
+from nncift.recipe import read_recipe
+from nncift.registry import is_folder
 from nncift.run import RunFolder, StageRecord, content_key
 from nncift.selection import Selection
 
@@ -44,7 +48,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         DataError: a file of rows cannot be read.
     """
     place = Path(path)
-    config = read_recipe(place / "recipe.yaml")
+    config = _read(place)
     config = replace(config, pool=pool or config.pool, target=target or config.target)
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
@@ -74,11 +78,11 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     )
     labels = _labels(place, setup)
     estimator = (
-        load(place / "estimator.safetensors", make_estimator(config.estimator), features=None)
+        load(place / "estimator.safetensors", make_estimator(config.estimator, hidden=config.hidden), features=None)
         if "estimate" in used
         else None
     )
-    embeddings = cache(lambda: _embeddings(place))
+    embeddings = cache(lambda: read_embeddings(place))
     features = cache(lambda: readable(setup.axes, embeddings(), read_states(place) if "states" in used else None))
     ranker = make_ranker(config, models, objective, embeddings, features, labels, estimator, barred)
     return Selection(
@@ -106,14 +110,15 @@ class Learnt:
         fitted: the estimator.
         targets: features of the target rows; None where the influence is pointwise.
         pool: features of the pool rows.
-        covers_pool: whether pool rows were rows of its kernel beside the targets.
+        sure: whether its standard deviations are those of means over these targets: not where pool rows were rows of its
+            kernel beside them, or where it is the estimator of another run.
     """
 
     models: Models
     fitted: Fitted
     targets: Features | None
     pool: Features
-    covers_pool: bool
+    sure: bool
 
 
 def reopen_estimator(path: str | Path) -> Learnt:
@@ -125,21 +130,27 @@ def reopen_estimator(path: str | Path) -> Learnt:
     """
     place = Path(path)
     reopen(place)  # refuses what is not whole
-    config = read_recipe(place / "recipe.yaml")
+    config = _read(place)
     with closing(RunFolder(place)) as folder:
         setup = _as_it_was(prepare(config), place, folder.records)
-    if setup.exact or setup.pairs is None:
+    if setup.exact or (setup.pairs is None and not config.takes_over):
         raise ConfigError(
             f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
         )
     models = Models(setup, Silent())
-    fitted = load(
-        place / "estimator.safetensors", make_estimator(config.estimator), features=content_key(models.features_key)
-    )
-    seen = readable(setup.axes, _embeddings(place), read_states(place) if setup.reads_states else None)
+    made_by = expected_features(models) if config.takes_over else content_key(models.features_key)
+    estimator = make_estimator(config.estimator, hidden=config.hidden)
+    fitted = load(place / "estimator.safetensors", estimator, features=made_by)
+    seen = readable(setup.axes, read_embeddings(place), read_states(place) if setup.reads_states else None)
     targets = None if seen.rows is None else seen.rows.take(np.arange(setup.axes.m))
     pool = seen.columns.take(np.arange(setup.axes.n))
-    return Learnt(models, fitted, targets, pool, covers_pool=len(setup.axes.rows) > setup.axes.m)
+    return Learnt(models, fitted, targets, pool, sure=len(setup.axes.rows) <= setup.axes.m and not config.takes_over)
+
+
+def _read(place: Path) -> SelectConfig:
+    """The recipe of a run folder; an estimator that was taken over is read from its copy there."""
+    config = read_recipe(place / "recipe.yaml")
+    return replace(config, estimator=str(place)) if is_folder("estimator", config.estimator) else config
 
 
 def _as_it_was(setup: Setup, place: Path, records: Mapping[str, StageRecord]) -> Setup:
@@ -161,8 +172,3 @@ def _labels(place: Path, setup: Setup) -> Labels | None:
         return None
     stored = read_npz(place / "labels.npz")
     return Labels(stored["i"], stored["j"], stored["y"], kernel_shape(setup.axes)).take(np.isfinite(stored["y"]))
-
-
-def _embeddings(place: Path) -> Embeddings:
-    rows, columns = (np.load(place / "embeddings" / name, allow_pickle=False) for name in ("rows.npy", "columns.npy"))
-    return Embeddings(rows, columns)

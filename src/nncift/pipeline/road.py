@@ -15,11 +15,12 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
-from nncift.config import LabelConfig, SelectConfig, resolved, write_recipe
+from nncift.config import LabelConfig, SelectConfig
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
+from nncift.data.views import take
 from nncift.errors import ConfigError
-from nncift.estimator.base import Fitted, Unsure
+from nncift.estimator.base import Fitted
 from nncift.estimator.budget import LabelBudget
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
@@ -28,18 +29,23 @@ from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
+from nncift.pipeline.donor import donor_of, inherit
+from nncift.pipeline.facts import facts_of
 from nncift.pipeline.features import STATES, Readable, read_states, readable
-from nncift.pipeline.inputs import Axes, kernel_shape
+from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
-from nncift.pipeline.models import Embeddings, Models
+from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
+from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
 from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare, with_labels
 from nncift.pipeline.states import arrays
+from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
+from nncift.recipe import resolved, write_recipe
 from nncift.run import RunFolder, StageRecord, Work, content_key, environment
 from nncift.selection import Selection
 
@@ -52,6 +58,7 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
     Raises:
         NnciftError: anything that a user can mend.
     """
+    config = inherit(config)
     if config.output is None:
         raise ConfigError("no run folder: add -o RUN.")
     setup = prepare(config)
@@ -109,13 +116,18 @@ class _Road:
     def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
         """The whole road."""
         folder = self.folder
+        reuse = self._reuse(config)
         self.decide()
         labelling = None if self.setup.pairs is None else self.labelling()
         notes = self._begin(config)
         set_aside(folder, labelling)
         labels = None if labelling is None else self.labels(labelling)
         setup = self.setup  # rounds end with all their pairs
-        estimator, fidelity = (None, None) if setup.exact or labels is None else self._estimate(config, labels)
+        estimator, fidelity = None, None
+        if reuse is not None:
+            estimator, fidelity = self._take_over(reuse, labels)
+        elif labels is not None and not setup.exact:
+            estimator, fidelity = self._estimate(config, labels)
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
         barred = self._barred()
@@ -127,6 +139,8 @@ class _Road:
         )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
+        if reuse is not None:
+            costs["training_anew"] = trained_anew(reuse.donor, setup)
         folder.write_json("costs.json", costs)
         for stage in self.used.values():
             notes |= stage.notes
@@ -178,8 +192,9 @@ class _Road:
         if setup.influence.traits.needs_embeddings:
             meta |= self.models.embedder_key
         if setup.rounds is not None and isinstance(setup.config, SelectConfig):  # it has a say in what is labelled
-            estimator = make_estimator(setup.config.estimator)
+            estimator = make_estimator(setup.config.estimator, hidden=setup.config.hidden)
             meta["estimator"] = class_key(setup.config.estimator, type(estimator))
+            meta["hidden"] = setup.config.hidden
             meta["features"] = content_key(self.models.features_key)
         return Labelling(setup.influence, setup.axes, setup.pairs, meta)
 
@@ -192,7 +207,7 @@ class _Road:
             return self.models.context(seen, ledger)
 
         if setup.rounds is not None and isinstance(config, SelectConfig):
-            estimator = make_estimator(config.estimator)
+            estimator = make_estimator(config.estimator, hidden=config.hidden)
             self.rounds = Rounds(setup, self.models, estimator, self.features(), self.reporter)
             work = self.rounds.stage(self.folder, labelling, context)
         else:
@@ -234,18 +249,12 @@ class _Road:
     def _embeddings(self) -> Embeddings:
         axes = self.setup.axes
         depends = {"code": CODE["embed"], "rows": axes.fingerprint} | self.models.embedder_key
-        files = ("embeddings/rows.npy", "embeddings/columns.npy")
 
         def work(done: Work) -> None:
-            vectors = self.models.embed(done)
-            for name, array in zip(files, (vectors.rows, vectors.columns), strict=True):
-                with self.folder.atomic(name) as part, part.open("wb") as stream:
-                    np.lib.format.write_array(stream, array, allow_pickle=False)
-            done.files += files
+            done.files += self.models.embed(done).write(self.folder)
 
         self._stage("embed", depends, work)
-        rows, columns = (np.load(self.folder.path / name, allow_pickle=False) for name in files)
-        return Embeddings(rows, columns)
+        return read_embeddings(self.folder.path)
 
     def _features(self) -> Readable:
         vectors, axes, states = self.embeddings(), self.setup.axes, None
@@ -263,7 +272,7 @@ class _Road:
         return readable(axes, vectors, states)
 
     def _estimate(self, config: SelectConfig, labels: Labels) -> tuple[Fitted, dict[str, Any]]:
-        estimator, seed = make_estimator(config.estimator), config.seed
+        estimator, seed = make_estimator(config.estimator, hidden=config.hidden), config.seed
         seen = self.features()
         made_by = content_key(self.models.features_key)
 
@@ -277,22 +286,39 @@ class _Road:
             fitted = last or estimator.fit(labels, seen.rows, seen.columns, seed=seed)
             with self.folder.atomic("estimator.safetensors") as part:
                 save(fitted, part, features=made_by)
-            self.folder.write_json("fidelity.json", fidelity.record() | _candidate_means(fitted, seen, self.setup.axes))
+            self.folder.write_json("fidelity.json", fidelity.record() | facts_of(fitted, seen, self.setup.axes))
             done.files += ["estimator.safetensors", "fidelity.json"]
             done.facts["weights"] = fitted.weights
             done.ledger.flops += 0 if last else fitted.flops
             self.reporter.end(fitted.summary())
+            if warning := fidelity.warning():
+                done.note("estimator", warning)
 
         depends = {
             "code": CODE["estimate"],
             "labels": self.used["label"].key,
             "features": {name: self.used[name].key for name in ("embed", "states") if name in self.used},
             "estimator": class_key(config.estimator, type(estimator)),
+            "hidden": config.hidden,
             "seed": seed,
         }
         self._stage("estimate", depends, work)
         fitted = load(self.folder.path / "estimator.safetensors", estimator, features=made_by)
         return fitted, json.loads((self.folder.path / "fidelity.json").read_text(encoding="utf-8"))
+
+    def _reuse(self, config: SelectConfig) -> Reuse | None:
+        """The estimator of another run, which is refused before anything is spent; None where one is trained."""
+        donor = donor_of(config)
+        if donor is None:
+            return None
+        reuse = Reuse(donor, self.setup, self.models, self.folder)
+        reuse.open()
+        return reuse
+
+    def _take_over(self, reuse: Reuse, labels: Labels | None) -> tuple[Fitted, dict[str, Any]]:
+        seen = self.features()
+        self._stage("estimate", reuse.depends(self.used), reuse.work(labels, seen, self.reporter))
+        return reuse.read()
 
     def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
         setup, difficulty, count = self.setup, self.setup.difficulty, config.phases
@@ -300,36 +326,22 @@ class _Road:
         ranked = rank(setup.budget)
         picks = ranked.picks
         if difficulty is not None:
-            rows = tuple(setup.axes.columns[int(k)] for k in picks.order)
+            rows = take(setup.axes.columns, picks.order)
             context = self.models.rows_context(difficulty.traits, rows, done.ledger)
             picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
         receipt.write_picks(self.folder, setup.pool, picks, done)
         done.facts["objective"] = setup.why
-        if not setup.exact and labels is not None:
+        if not setup.exact:
             done.ledger.pair_predictions = int(np.prod(kernel_shape(setup.axes)))
             done.ledger.flops += ranked.flops
+        if not setup.exact and labels is not None:
             had = np.isin(np.arange(setup.axes.n), labels.j)
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
         if sentence := receipt.short_of(setup, len(picks.order)):
             done.note("budget", sentence)
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
-            error = f"{ranked.sampling_error:.2%}"
-            done.note("sampling", f"sampling the target gives its mean coverage a standard error of {error}")
-        elif ranked.sampled:
-            done.note("sampling", "the target is sampled; what that does to this objective is not measured")
-        if ranked.covers and picks.kept + picks.positive < len(picks.order):
-            done.note(
-                "gains", f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
-            )
+        for kind, sentence in receipt.choice_notes(ranked, picks).items():
+            done.note(kind, sentence)
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         self.reporter.end(f"{len(picks.order):,} picks{gains}")
-
-
-def _candidate_means(fitted: Fitted, seen: Readable, axes: Axes) -> dict[str, Any]:
-    """How far the candidates' mean influences lie apart, and how well they are known, where the estimator says so."""
-    rows, pool = kernel_shape(axes)[0], seen.columns.take(np.arange(axes.n))
-    if not isinstance(fitted, Unsure) or rows > axes.m:  # it is sure of means over all rows, the pool's among them
-        return {}
-    spread = float(fitted.kernel(seen.rows, pool).candidate_means().std())
-    return {"candidate_means": {"spread": spread, "sd": float(np.median(fitted.candidate_sd(pool)))}}

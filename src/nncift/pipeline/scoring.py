@@ -16,7 +16,7 @@ from numpy import ndarray
 from nncift.cachedir import cache_folder
 from nncift.config import ScoreConfig
 from nncift.data.files import load_pool
-from nncift.data.rows import Pool
+from nncift.data.rows import Pool, numbers_of
 from nncift.data.write import write_rejected
 from nncift.embed.choose import embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
@@ -60,12 +60,13 @@ class Scored:
 
     def records(self) -> list[dict[str, Any]]:
         """One for each row, best first; ties by id."""
-        order = sorted(range(len(self.pool)), key=lambda k: (-self.means[k], self.pool[k].id))
+        ids, numbers = self.pool.ids, numbers_of(self.pool.examples)
+        order = sorted(range(len(ids)), key=lambda k: (-self.means[k], ids[k]))
         return [
             {
                 "rank": rank,
-                "id": self.pool[k].id,
-                "row": self.pool[k].number,
+                "id": ids[k],
+                "row": int(numbers[k]),
                 "mean_influence": float(self.means[k]),
                 "sd": None if self.sd is None else float(self.sd[k]),
                 "above_share_of_pool": float(self.beats[k]),
@@ -101,7 +102,7 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
     rows = learnt.targets
     means = learnt.fitted.kernel(rows, seen).candidate_means()
     own = learnt.fitted.kernel(rows, learnt.pool).candidate_means()
-    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) and not learnt.covers_pool else None
+    sd = learnt.fitted.candidate_sd(seen) if isinstance(learnt.fitted, Unsure) and learnt.sure else None
     own_keys = set(learnt.pool.keys)
     far = unlike(learnt.pool, seen) & np.array([key not in own_keys for key in seen.keys], dtype=bool)
     if far.mean() > _MANY_FAR:

@@ -13,11 +13,13 @@ import numpy as np
 from nncift import registry
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.files import load_pool
-from nncift.data.rows import Pool
+from nncift.data.rows import Pool, keys_of, raw_of
+from nncift.data.views import join
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator
+from nncift.estimator.base import Estimator, Layered
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
+from nncift.estimator.network import parse_hidden
 from nncift.estimator.schedule import Schedule, in_rounds
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
@@ -26,14 +28,15 @@ from nncift.pipeline.allowance import Allowance, read_allowance
 from nncift.pipeline.asking import make_influence
 from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
+from nncift.pipeline.donor import trained_by
 from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
 from nncift.pipeline.phases import choose_difficulty
-from nncift.run import content_key
+from nncift.pipeline.probe import draw_probe
+from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
-
 _TIMED = 1024  # pairs that a pace is measured on, at most
 
 _CHEAP = 0.1  # of what labelling every pair takes: so much may reading every row add
@@ -53,8 +56,8 @@ class Setup:
         allowance: what the subset may hold, None where only labels are wanted.
         labels: how many pairs to label.
         pairs: (i, j) of the pairs to label, sorted by (j, i), drawn by the seed; None for a free influence, whose exact
-            values need no list. In rounds those of the first, until all are known; for a budget in seconds a few, until
-            the pace is.
+            values need no list, and for an estimator of another run that no label checks. In rounds those of the first, until
+            all are known; for a budget in seconds a few, until the pace is.
         exact: whether no estimator is needed: every pair is labelled, or the influence is free.
         difficulty: what the subset is cut into phases by, None where it is not.
         rounds: how many labels there are after each round; None where all are drawn at once.
@@ -150,14 +153,15 @@ class Setup:
         config = self.config
         if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
             return False
-        if getattr(make_estimator(config.estimator), "reads", "all") != "all":
+        if getattr(make_estimator(config.estimator, hidden=config.hidden), "reads", "all") != "all":
             return False
         return config.features == "states" or _CHEAP * work(self.calls(self.all_asked)) >= self.readable
 
     @property
     def readable(self) -> int:
         """Rows of different content that the estimator reads."""
-        return len({row.content_key for row in (*self.axes.rows, *self.axes.columns)})
+        keys = keys_of(join(self.axes.rows, self.axes.columns))
+        return int((keys.first == np.arange(len(keys))).sum())
 
     @property
     def all_asked(self) -> Asked:
@@ -188,10 +192,9 @@ class Setup:
             "max_length": self.config.max_length,
         }
         if self.influence.traits.reads_columns:
-            depends["columns"] = content_key(
-                {"raw": [repr(row.raw) for row in (*self.axes.columns, *self.axes.helped)]}
-            )
-        if (within := parse_labels(self.config.labels)).kind == "seconds":
+            rows = join(self.axes.columns, self.axes.helped)
+            depends["columns"] = lists_key({"raw": (repr(raw_of(rows, k)) for k in range(len(rows)))})
+        if not self.config.takes_over and (within := parse_labels(self.config.labels)).kind == "seconds":
             depends["within"] = within.amount
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
@@ -217,7 +220,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         )
     choosing = config if isinstance(config, SelectConfig) else None
     if choosing is not None:
-        make_estimator(choosing.estimator)  # a wrong word is told before anything is spent
+        make_estimator(choosing.estimator, hidden=choosing.hidden)  # a wrong word is told before anything is spent
     pool = load_pool(config.pool, layout=config.format, role="pool")
     target = None if config.target is None else load_pool(config.target, layout=config.target_format, role="target")
     existing = None
@@ -247,6 +250,13 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             "tokens. Use --objective facility-location or top-mean."
         )
     difficulty = choose_difficulty(config, allowance.rows if allowance else 0)
+    if choosing is not None and choosing.takes_over:
+        design = plain_design(config.design)
+        check, pairs = draw_probe(config.labels, axes, config.seed, priced=traits.priced, design=design)
+        labels = check or LabelBudget("count", 0)
+        return Setup(
+            config, pool, target, existing, influence, objective, why, axes, allowance, labels, pairs, False, difficulty
+        )
     labels = parse_labels(config.labels)
     if choosing is not None and traits.free and labels.kind in ("auto", "all"):
         return Setup(
@@ -280,6 +290,11 @@ def with_labels(setup: Setup, labels: LabelBudget) -> Setup:
     found = replace(setup, labels=labels, rounds=rounds).labelled(pairs)
     if timed:
         return replace(found, exact=False)
+    if (rule := setup.objective) is not None and not found.exact and getattr(rule, "symmetrise", True) is False:
+        raise ConfigError(
+            f"`{rule.name}` compares pool rows both ways alike, and what an estimator predicts is not. Add "
+            "--objective-option symmetrise=true, or choose --objective facility-location."
+        )
     if choosing and not found.exact and len(pairs[0]) < FEWEST_LABELS:
         raise ConfigError(
             f"--labels {config.labels} is {len(pairs[0])} exact influences, too few to teach an estimator. "
@@ -303,15 +318,33 @@ def class_key(name: str, cls: type) -> str:
     return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
 
 
-def make_estimator(name: str) -> Estimator:
-    """The estimator behind a name.
+def make_estimator(name: str, *, hidden: str | None = None) -> Estimator:
+    """The estimator behind a name; behind a run folder that which trained its estimator.
+
+    Args:
+        name: registered, or a user's `module:Class`.
+        hidden: its hidden layers in words; None for its own.
 
     Raises:
-        ConfigError: it is unknown, or is no estimator.
+        ConfigError: it is unknown, is no estimator, has no hidden layers to choose, or is one of a run that cannot tell new
+            rows apart.
     """
+    run, name = name, trained_by(name) if registry.is_folder("estimator", name) else name
     made = registry.load("estimator", name)()
     if not hasattr(made, "fit"):
         raise ConfigError(
             f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
         )
-    return made
+    if name != run and getattr(made, "reads", "all") == "nothing":
+        raise ConfigError(
+            f"the estimator of the run in {run!r} is `{name}`, which reads no text: new rows are all the same to it. "
+            "Train one that reads: --estimator gaussian-process."
+        )
+    if hidden is None:
+        return made
+    layout = parse_hidden(hidden)
+    if not isinstance(made, Layered):
+        raise ConfigError(
+            f"the estimator {name!r} has no hidden layers. Leave out --hidden, or say --estimator network."
+        )
+    return made.with_hidden(layout)

@@ -13,6 +13,7 @@ from numpy import ndarray
 
 from nncift.data.arrays import read_npz
 from nncift.data.rows import Example, Pool
+from nncift.data.views import take
 from nncift.errors import DataError, RunError
 
 log = logging.getLogger(__name__)
@@ -101,7 +102,7 @@ def read_matrix(path: Path) -> Matrix:
     )
 
 
-def named_rows(ids: Sequence[str], pool: Pool, what: str) -> tuple[Example, ...]:
+def named_rows(ids: Sequence[str], pool: Pool, what: str) -> Sequence[Example]:
     """The rows with the given ids, in that order.
 
     Args:
@@ -112,15 +113,15 @@ def named_rows(ids: Sequence[str], pool: Pool, what: str) -> tuple[Example, ...]
     Raises:
         DataError: an id is of no usable row.
     """
-    by_id = {row.id: row for row in pool}
-    missing = [name for name in ids if name not in by_id]
+    place = {name: position for position, name in enumerate(pool.ids)}
+    missing = [name for name in ids if name not in place]
     if missing:
         shown = ", ".join(map(repr, missing[:_NAMED])) + (", …" if len(missing) > _NAMED else "")
         raise DataError(
             f"{len(missing):,} of the {len(ids):,} `{what}_ids` of the matrix are of no usable row of {pool.source}: "
             f"{shown}. Name the file that was labelled: --{what} FILE."
         )
-    return tuple(by_id[name] for name in ids)
+    return take(pool.examples, [place[name] for name in ids])
 
 
 def _ids(arrays: dict[str, ndarray], name: str, path: Path) -> tuple[str, ...]:

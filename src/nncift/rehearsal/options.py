@@ -25,6 +25,7 @@ class FidelityConfig(Options):
         "Targets: the rows that were labelled; without them the pool is its own target.", None, short="-t"
     )
     estimator: str = setting("Estimators to judge (see `nncift list`), by comma, or all.", DEFAULT_ESTIMATOR)
+    hidden: str | None = setting("Hidden layers of the networks among them: 100, or 1000,500, or none.", None)
     design: str = setting(
         f"How labels lie: {', '.join(get_args(AskedDesign))}, by comma, or all; auto: as `select` would lay them.",
         "auto",

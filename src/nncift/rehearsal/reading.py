@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
-import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 
 from nncift.cachedir import cache_folder
 from nncift.data.files import load_pool
-from nncift.data.rows import Example, Pool
+from nncift.data.rows import Example, Pool, ids_of
+from nncift.data.views import join
 from nncift.embed.base import Embedder
 from nncift.embed.choose import default_embedder, embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed, Role
@@ -40,7 +41,7 @@ class Side:
 
     role: Role
     pool: Pool
-    rows: tuple[Example, ...]
+    rows: Sequence[Example]
 
 
 def read_sides(config: FidelityConfig, matrix: Matrix) -> tuple[Side | None, Side]:
@@ -92,7 +93,7 @@ def _embed(
             embedder, wanted, folder=cache_folder() / "embeddings", role=side.role, on_progress=reporter.advance
         ).vectors
         place_of = {row: k for k, row in enumerate(wanted.ids)}
-        found.append(np.array([vectors[place_of[row.id]] for row in side.rows], dtype=np.float32))
+        found.append(vectors[[place_of[row] for row in ids_of(side.rows)]])
     reporter.end(f"{sum(map(len, found)):,} rows")
     return found
 
@@ -113,7 +114,7 @@ def _read(config: FidelityConfig, sides: list[Side], placement: Placement, repor
         trust_remote_code=config.trust_remote_code,
     )
     reporter.end(f"{config.model}: {lm.weights / 1e6:,.0f} M weights, {placement.device}, {placement.dtype}")
-    found = states_of(lm, [row for side in sides for row in side.rows], reporter, tell=_warn)
+    found = states_of(lm, join(*(side.rows for side in sides)), reporter, tell=_warn)
     return in_parts(found, [len(side.rows) for side in sides])
 
 

@@ -13,12 +13,12 @@ import numpy as np
 from jaxtyping import Float, Float32
 from numpy import ndarray
 
-from nncift import registry
 from nncift.data.arrays import write_npz
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator, Unsure
+from nncift.estimator.base import Estimator, Layered, Unsure
 from nncift.estimator.features import Features
 from nncift.estimator.rounds import Round
+from nncift.pipeline.setup import make_estimator
 from nncift.progress import Reporter, Silent
 from nncift.rehearsal.continuing import continue_trial, says_how_sure
 from nncift.rehearsal.judging import Judge
@@ -48,7 +48,7 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     one forward for each row.
     """
     reporter = reporter or Silent()
-    estimators = {name: _estimator(name) for name in config.estimators}
+    estimators = _estimators(config)
     matrix = read_matrix(Path(config.matrix))
     sides = read_sides(config, matrix)
     trials = draw_trials(config, matrix)
@@ -86,13 +86,17 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
     return tally.records()
 
 
-def _estimator(name: str) -> Estimator:
-    made = registry.load("estimator", name)()
-    if not hasattr(made, "fit"):
-        raise ConfigError(
-            f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
-        )
-    return made
+def _estimators(config: FidelityConfig) -> dict[str, Estimator]:
+    """Those that are judged, by name; hidden layers are those of the networks among them.
+
+    Raises:
+        ConfigError: one is unknown or no estimator, or hidden layers are named and none has any.
+    """
+    own = {name: make_estimator(name) for name in config.estimators}
+    layered = [name for name, estimator in own.items() if isinstance(estimator, Layered)]
+    if config.hidden is not None and not layered:
+        raise ConfigError(f"none of the estimators {config.estimator!r} has hidden layers. Leave out --hidden.")
+    return own | {name: make_estimator(name, hidden=config.hidden) for name in layered}
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,9 +13,11 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from nncift.data.files import load_pool
 from nncift.embed import cache
 from nncift.embed.base import Progress
-from nncift.embed.cache import embed_cached
+from nncift.embed.cache import embed_cached, missing_texts
+from nncift.embed.choose import Texts
 from nncift.embed.sentence import SentenceEmbedder
 from nncift.errors import ModelError
 
@@ -83,6 +85,29 @@ def test_any_sequence_of_calls_gives_what_no_cache_gives(
             assert result.computed == len(set(texts) - seen)
             seen |= set(texts)
         assert len(embedder.asked) == len(seen)
+
+
+@pytest.mark.parametrize("block", [1, 3, 100])
+def test_what_is_missing_is_told_in_the_order_in_which_it_is_encoded(
+    tmp_path: Path, block: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(cache, "_BLOCK", block)
+    texts = ["bb", "a", "ccc", "ab", "a", "", "ba", "c"]
+    embed_cached(Counting(), ["ab", "c"], folder=tmp_path)
+    missing = missing_texts(Counting(), texts, folder=tmp_path)
+    assert missing == [5, 1, 6, 0, 2]  # by length, then by text, the first of equal ones
+    embedder = Counting()
+    embed_cached(embedder, texts, folder=tmp_path)
+    assert embedder.asked == [texts[k] for k in missing] and missing_texts(embedder, texts, folder=tmp_path) == []
+
+
+def test_texts_are_made_when_they_are_asked_for(tmp_path: Path) -> None:
+    rows = load_pool([{"text": f"say {k}"} for k in range(7)]).examples
+    texts = Texts(rows)
+    assert [*texts] == [row.text for row in rows] and texts[2] == "say 2" and [*texts[1:5:2]] == ["say 1", "say 3"]
+    np.testing.assert_array_equal(
+        embed_cached(Counting(), texts, folder=tmp_path).vectors, Counting().encode([row.text for row in rows])
+    )
 
 
 def test_embedders_share_nothing(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""A trained network: its factors make the kernel of the plain one."""
+"""A trained network: its kernel in factors is that of the plain one, whatever its layers."""
 
 from __future__ import annotations
 
@@ -9,13 +9,16 @@ import torch
 from nncift.errors import ConfigError
 from nncift.estimator.fitted import FittedEstimator
 from nncift.estimator.network import InfluenceNetwork, PointwiseNetwork
+from nncift.kernel.deep import DeepKernel
+from nncift.kernel.factorised import FactorisedKernel
+from nncift.kernel.lowrank import LowRankKernel
 
 M, N, D = 5, 7, 6
 
 
-def estimator(*, pointwise: bool = False) -> FittedEstimator:
+def estimator(*, pointwise: bool = False, hidden: tuple[int, ...] = (11,)) -> FittedEstimator:
     cls = PointwiseNetwork if pointwise else InfluenceNetwork
-    network = cls(D, 11, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
+    network = cls(D, hidden, generator=torch.Generator().manual_seed(0)).requires_grad_(False)
     return FittedEstimator(network, 2.5, -0.75, 9, "patience", 126, 4)
 
 
@@ -35,21 +38,27 @@ def naive(model: FittedEstimator, e_target: np.ndarray, e_pool: np.ndarray) -> n
 
 
 @pytest.mark.parametrize("pointwise", [False, True])
-def test_the_factors_make_the_kernel(pointwise: bool) -> None:
-    model, (e_target, e_pool) = estimator(pointwise=pointwise), embeddings()
-    part = model.factors(None if pointwise else e_target, e_pool)
-    assert part.pool.shape == (N, 11) and part.target.shape == (1 if pointwise else M, 11)
-    assert part.pool.dtype == part.target.dtype == part.weights.dtype == np.float32
-    hidden = np.maximum(part.pool[None] + part.target[:, None], 0)
-    kernel = part.offset + part.scale * (hidden @ part.weights + part.bias)
-    assert np.abs(kernel - naive(model, e_target, e_pool)[: len(kernel)]).max() < 1e-5
+@pytest.mark.parametrize(
+    ("hidden", "made"), [((11,), FactorisedKernel), ((), LowRankKernel), ((11, 4), DeepKernel), ((9, 3, 6), DeepKernel)]
+)
+def test_the_kernel_in_factors_is_that_of_the_plain_network(
+    hidden: tuple[int, ...], made: type, pointwise: bool
+) -> None:
+    model, (e_target, e_pool) = estimator(pointwise=pointwise, hidden=hidden), embeddings()
+    kernel = model.kernel(None if pointwise else e_target, e_pool)
+    exact = naive(model, e_target, e_pool)[: 1 if pointwise else M]
+    assert isinstance(kernel, made) and kernel.shape == exact.shape and exact.std() > 1e-3
+    assert np.abs(kernel.fill().T - exact).max() < 1e-5
+    assert np.abs(kernel.candidate_means() - exact.mean(axis=0)).max() < 1e-5
+    back = FittedEstimator.restored(model.record(), model.tensors())
+    assert back.kernel(None if pointwise else e_target, e_pool).fill().tobytes() == kernel.fill().tobytes()
 
 
 def test_embeddings_of_another_dimension_are_refused() -> None:
     e_target, e_pool = embeddings()
     with pytest.raises(ConfigError, match="the pool embeddings have 5 dimensions, the estimator was trained on 6"):
-        estimator().factors(e_target, e_pool[:, :5])
+        estimator().kernel(e_target, e_pool[:, :5])
     with pytest.raises(ConfigError, match="the target embeddings have 5 dimensions"):
-        estimator().factors(e_target[:, :5], e_pool)
+        estimator().kernel(e_target[:, :5], e_pool)
     with pytest.raises(ConfigError, match="needs the embeddings of the target"):
-        estimator().factors(None, e_pool)
+        estimator().kernel(None, e_pool)

@@ -229,3 +229,35 @@ def test_a_singular_covariance_gets_a_little_noise_and_no_number_is_an_error() -
     assert torch.allclose(factor @ factor.T, torch.ones(3, 3, dtype=torch.float64), atol=1e-3)
     with pytest.raises(ModelError, match="no numbers"):
         sound_factor(torch.full((2, 2), torch.nan, dtype=torch.float64))
+
+
+def test_what_is_left_out_is_predicted_as_without_it_and_believed_as_far_as_it_deserves() -> None:
+    """Leaving a label out by refitting to the others, one by one, against the closed form behind `believed`."""
+    which, of_rows, of_columns = system()
+    y = torch.from_numpy(np.random.default_rng(4).normal(size=L))
+    covariance = textbook(which, of_rows, of_columns)
+    left_out = torch.empty(L, dtype=torch.float64)
+    for k in range(L):
+        rest = torch.arange(L) != k
+        left_out[k] = covariance[k, rest] @ torch.linalg.solve(covariance[rest][:, rest], y[rest])
+    factor = which.factor()
+    assert factor is not None
+    for labels in (y, left_out + 0.7 * y, torch.sin(torch.arange(L, dtype=torch.float64))):
+        predicted = labels - torch.linalg.solve(covariance, labels) / torch.linalg.inv(covariance).diagonal()
+        best = float(labels @ predicted / predicted.square().sum())
+        found = float(which.believed(labels, which.solve(labels, factor), factor))
+        assert found == pytest.approx(min(1.0, max(0.1, best)), rel=1e-4)
+    predicted = y - which.solve(y, factor) / torch.cholesky_inverse(factor).diagonal()
+    assert predicted.numpy() == pytest.approx(left_out.numpy(), rel=1e-4, abs=1e-5)
+
+
+def test_scores_that_rows_do_not_explain_are_hardly_predicted() -> None:
+    """Scores of noise from forty rows: over many draws less is promised than that the predictions do harm."""
+    explained = []
+    for seed in range(8):
+        pool = rows(140, "p", 10 + seed)
+        y = np.random.default_rng(seed).normal(size=140).astype(np.float32)
+        labels = Labels(np.zeros(40, np.int32), np.arange(40, dtype=np.int32), y[:40], (1, 140))
+        predicted = GaussianProcess().fit(labels, None, pool, seed=seed).kernel(None, pool).fill()[40:, 0]
+        explained.append(1 - np.mean((predicted - y[40:]) ** 2) / np.mean((y[40:] - y[:40].mean()) ** 2))
+    assert np.mean(explained) > -0.15  # -.22 with weights that are free to follow forty scores

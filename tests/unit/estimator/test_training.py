@@ -13,9 +13,8 @@ from nncift.data.labels import Labels
 from nncift.errors import ConfigError, ModelError
 from nncift.estimator.fitted import FittedEstimator
 from nncift.estimator.training import EarlyStopping, TrainingConfig, _split, fit
-from nncift.kernel.factorised import FactorisedKernel
 
-FAST = TrainingConfig(hidden=16, lr=3e-3, epochs=12, patience=4)
+FAST = TrainingConfig(hidden=(16,), lr=3e-3, epochs=12, patience=4)
 
 
 def problem(m: int = 9, n: int = 14, d: int = 5, seed: int = 0) -> tuple[Labels, np.ndarray, np.ndarray]:
@@ -28,9 +27,7 @@ def problem(m: int = 9, n: int = 14, d: int = 5, seed: int = 0) -> tuple[Labels,
 
 
 def predict(estimator: FittedEstimator, e_target: np.ndarray | None, e_pool: np.ndarray, i, j) -> np.ndarray:
-    part = estimator.factors(e_target, e_pool)
-    kernel = FactorisedKernel(part.pool, part.target, part.weights, part.bias, part.scale, part.offset)
-    return kernel.at(i, j)
+    return estimator.kernel(e_target, e_pool).at(i, j)
 
 
 def weights(estimator: FittedEstimator) -> dict[str, torch.Tensor]:
@@ -119,7 +116,7 @@ def test_the_same_seed_gives_the_same_weights_and_leaves_the_global_state_alone(
     assert torch.equal(torch.random.get_rng_state(), state)
     assert np.array_equal(np.random.get_state()[1], legacy)  # noqa: NPY002
     assert all(torch.equal(weights(one)[name], tensor) for name, tensor in weights(same).items())
-    assert not torch.equal(weights(one)["first.weight"], weights(other)["first.weight"])
+    assert not torch.equal(weights(one)["layers.0.weight"], weights(other)["layers.0.weight"])
 
 
 def test_the_number_of_threads_changes_nothing() -> None:
@@ -172,7 +169,8 @@ def test_a_step_size_that_diverges_is_an_error() -> None:
 @pytest.mark.parametrize(
     "change",
     [
-        {"hidden": 0},
+        {"hidden": (0,)},
+        {"hidden": (100, 2.5)},
         {"lr": 0.0},
         {"lr": float("nan")},
         {"epochs": 0},
@@ -191,7 +189,7 @@ def test_settings_that_cannot_work_are_refused_by_name(change: dict[str, float])
 
 def test_the_published_schedule_is_available() -> None:
     paper = TrainingConfig.paper()
-    assert (paper.hidden, paper.lr, paper.epochs, paper.batch_size, paper.tolerance) == (100, 1e-4, 20, 64, 1e-3)
+    assert (paper.hidden, paper.lr, paper.epochs, paper.batch_size, paper.tolerance) == ((100,), 1e-4, 20, 64, 1e-3)
 
 
 def test_validation_hides_single_labels_where_everything_has_labels() -> None:

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 import nncift
-from nncift.config import recipe_values
 from nncift.evaluation import bench
 from nncift.evaluation import evaluate as module
 from nncift.evaluation.options import EvaluateConfig
+from nncift.recipe import recipe_values
 from nncift.selection import Selection
 from toy_evaluation import POOL, SUBSET, TEST, Toy, read_rows, toy_rows
 

@@ -1,6 +1,6 @@
-"""`make bench`: every benchmark, one after the other, and the page that shows their results.
+"""`make bench-labels`: the benchmarks of the language model's side, one after the other, and the page of their results.
 
-    python -m benchmarks [--pool POOL.jsonl --target TARGET.jsonl] [--write docs/benchmarks.md]
+    python -m benchmarks.labels [--pool POOL.jsonl --target TARGET.jsonl] [--write docs/benchmarks.md]
 
 Without files the labels are timed on the generated demo rows, which are shorter than real ones.
 """
@@ -14,6 +14,7 @@ import platform
 import subprocess
 import sys
 import tempfile
+from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
@@ -33,16 +34,17 @@ def measured(script: str, *arguments: str) -> dict[str, Any]:
 
 def page(results: dict[str, dict[str, Any]], rows: str) -> str:
     """The results as Markdown."""
-    labels, fill = results["labels"], results["fill"]
+    labels = results["labels"]
     tokens = labels["tokens"]
     lines = [
         "# Benchmarks",
         "",
-        "Written by `python -m benchmarks --pool POOL.jsonl --target TARGET.jsonl --write docs/benchmarks.md`; every ratio is",
-        "against the named peer in the same run, after equal results were asserted.",
+        "Written by `python -m benchmarks.labels --pool POOL.jsonl --target TARGET.jsonl --write docs/benchmarks.md`",
+        "(`make bench-labels`); every ratio is against the named peer in the same run, after equal results were asserted.",
+        "How fast kernels are filled and subsets chosen: [selection](selection-speed.md).",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, "
-        f"torch {fill['machine']['torch']}, nncift {__version__}.",
+        f"torch {version('torch')}, nncift {__version__}.",
         "",
         "## DELIFT labels",
         "",
@@ -62,24 +64,6 @@ def page(results: dict[str, dict[str, Any]], rows: str) -> str:
         *_selectit(results["selectit"], rows.partition(" and ")[0]),
         *_features(results["features"], rows.partition(" and ")[0]),
         *_projection(results["projection"]),
-        "## Filling a kernel",
-        "",
-        f"{fill['n']:,} candidates × {fill['m']:,} targets, 1,024-dimensional embeddings, 100 hidden units; median of five "
-        f"runs. Compiling takes {fill['compile_seconds']:.1f} s once per machine and is not counted.",
-        "",
-        "| path | threads | pairs/s | whole kernel |",
-        "|---|--:|--:|--:|",
-    ]
-    for line in fill["fill"]:
-        whole = f"{line['whole_kernel_seconds']:,.3g} s" + (" (extrapolated)" if line["extrapolated"] else "")
-        lines.append(f"| {line['path']} | {line['threads']} | {line['rate']:,.0f} | {whole} |")
-    greedy = fill["greedy"]
-    lines += [
-        "",
-        f"Facility location, {greedy['budget']} of {greedy['n']:,} candidates on {greedy['m']} rows, equal picks asserted: "
-        f"lazy greedy {greedy['lazy_seconds'] * 1e3:.2f} ms, plain NumPy greedy {greedy['plain_seconds']:.2f} s, "
-        f"{greedy['ratio']:.0f} times.",
-        "",
     ]
     return "\n".join(lines)
 
@@ -148,7 +132,7 @@ def _projection(found: dict[str, Any]) -> list[str]:
 
 
 def main() -> None:
-    parser = argparse.ArgumentParser(description="Runs every benchmark.")
+    parser = argparse.ArgumentParser(description="Runs every benchmark of the language model's side.")
     parser.add_argument("--pool", type=Path)
     parser.add_argument("--target", type=Path)
     parser.add_argument("--write", type=Path, help="write the results here as Markdown")
@@ -162,7 +146,7 @@ def main() -> None:
             "selectit": measured("selectit_labels.py", str(pool), "--rows", "32"),
             "features": measured("less_features.py", str(pool), "--rows", "32"),
         }
-    results |= {"projection": measured("projection.py"), "fill": measured("matrix_fill.py")}
+    results["projection"] = measured("projection.py")
     text = page(results, rows)
     print(text)
     if options.write:

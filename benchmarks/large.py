@@ -1,0 +1,243 @@
+"""`make bench-large`: the subset of a million rows on one machine, from files to the run folder.
+
+    python benchmarks/large.py [--sizes 10000,100000,1000000] [--folder DIR] [--write docs/large.md]
+
+Rows are generated: short instructions of a few hundred kinds, their 384-dimensional vectors around the centre of their kind,
+in files beside them. A small run labels a few thousand pairs of such rows with a planted influence and trains the paper's
+network; every size then selects 30 % of its rows for 1,000 targets with that network, no label of its own, in a process of
+its own whose seconds and peak memory are measured. The largest is killed once in its last stage and started again. What
+comes out is checked: as many rows as asked for, each once, and a share of the planted kinds beside that of random rows.
+
+The growth exponent is the slope between the smallest and the largest size, of seconds less those that the smallest takes at
+an empty pool (starting Python, importing, loading the run).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import platform
+import resource
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import numpy as np
+
+from nncift.version import __version__
+
+D, KINDS, WANTED, TARGETS = 384, 300, 60, 1_000
+BLOCK = 50_000
+GOAL_SECONDS, GOAL_BYTES, GOAL_EXPONENT = 900.0, 4e9, 1.15
+
+INFLUENCE = '''
+"""A planted influence: rows of one kind help targets of that kind."""
+from dataclasses import dataclass
+from typing import ClassVar
+import numpy as np
+from nncift.influence.base import Direct, Traits
+
+
+@dataclass(frozen=True, slots=True)
+class Planted:
+    """One where both rows are of one kind, else near 0. *Cost*: nothing."""
+    traits: ClassVar[Traits] = Traits(name="planted", pairwise=True, objective="facility-location", uses_target=True)
+
+    def start(self, context):
+        kinds = [[int(row.prompt.split()[1]) for row in rows] for rows in (context.targets, context.pool)]
+        targets, pool = map(np.array, kinds)
+
+        def values(i, j, on_progress):
+            on_progress(len(i))
+            near = np.abs(targets[i] - pool[j])
+            return (np.exp(-near / 10) + 0.02 * np.sin(i * 7.0 + j)).astype(np.float32)
+
+        return Direct(values)
+'''
+
+
+@dataclass(frozen=True, slots=True)
+class Size:
+    """One pool and what selecting from it took."""
+
+    rows: int
+    chosen: int
+    seconds: float
+    cpu_seconds: float
+    peak_bytes: int
+    wanted_share: float
+    random_share: float
+    killed: bool
+
+
+def centres() -> np.ndarray:
+    """Unit vectors of the kinds; neighbours are alike, so that a network can learn from some what holds for others."""
+    rng = np.random.default_rng(7)
+    steps = rng.standard_normal((KINDS, D)) * 0.35
+    walk = np.cumsum(steps, axis=0) + rng.standard_normal(D)
+    return walk / np.linalg.norm(walk, axis=1, keepdims=True)
+
+
+def write_pool(folder: Path, name: str, kinds: np.ndarray, seed: int) -> tuple[Path, Path]:
+    """Rows and their vectors, written in blocks."""
+    rows, vectors = folder / f"{name}.jsonl", folder / f"{name}.npy"
+    if rows.is_file() and vectors.is_file():
+        return rows, vectors
+    middle, rng = centres(), np.random.default_rng(seed)
+    array = np.lib.format.open_memmap(vectors, mode="w+", dtype=np.float32, shape=(len(kinds), D))
+    part = rows.with_suffix(".part")
+    with part.open("w", encoding="utf-8") as stream:
+        for first in range(0, len(kinds), BLOCK):
+            some = kinds[first : first + BLOCK]
+            noisy = middle[some] + rng.standard_normal((len(some), D)) * (0.5 / math.sqrt(D))
+            array[first : first + len(some)] = noisy / np.linalg.norm(noisy, axis=1, keepdims=True)
+            words = rng.integers(0, 9_999, size=(len(some), 40))
+            for k, (kind, said) in enumerate(zip(some.tolist(), words.tolist(), strict=True), start=first):
+                text = " ".join(f"w{word:04d}" for word in said)
+                row = {"id": f"{name}-{k:08d}", "prompt": f"kind {kind} number {k}", "completion": text}
+                stream.write(json.dumps(row) + "\n")
+    array.flush()
+    part.replace(rows)
+    return rows, vectors
+
+
+def command(*arguments: object) -> list[str]:
+    return [sys.executable, "-m", "nncift", "select", *map(str, arguments), "--quiet"]
+
+
+def trained(folder: Path, target: tuple[Path, Path], environment: dict[str, str]) -> Path:
+    """The small run whose network is reused."""
+    place = folder / "trained"
+    rng = np.random.default_rng(1)
+    rows, vectors = write_pool(folder, "small", rng.integers(0, KINDS, 3_000), 1)
+    subprocess.run(
+        command(
+            rows, "--target", target[0], "--embedder", f"{vectors},{target[1]}", "--influence", "planted:Planted",
+            "--estimator", "paper", "--labels", 60_000, "--budget", "10%", "-o", place,
+        ),
+        env=environment, check=True, stdout=subprocess.DEVNULL,
+    )  # fmt: skip
+    return place
+
+
+def select(
+    folder: Path, rows: int, target: tuple[Path, Path], run: Path, environment: dict[str, str], *, kill: bool
+) -> Size:
+    """Selects from one pool, killed once where that is asked for."""
+    kinds = np.random.default_rng(rows).integers(0, KINDS, rows)
+    pool, vectors = write_pool(folder, f"pool{rows}", kinds, rows)
+    place = folder / f"run{rows}"
+    shutil.rmtree(place, ignore_errors=True)
+    arguments = command(
+        pool, "--target", target[0], "--embedder", f"{vectors},{target[1]}", "--estimator", run, "--labels", "none",
+        "--budget", "30%", "-o", place,
+    )  # fmt: skip
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.perf_counter()
+    if kill:
+        _kill_once(arguments, place, environment, rows / 400_000)
+    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
+    seconds = time.perf_counter() - started
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    with (place / "subset.jsonl").open(encoding="utf-8") as stream:
+        chosen = [json.loads(line)["id"] for line in stream]
+    assert len(set(chosen)) == len(chosen) == round(0.3 * rows), "not as many rows as were asked for, each once"
+    assert (place / "done.json").is_file()
+    near = kinds < WANTED
+    return Size(
+        rows,
+        len(chosen),
+        seconds,
+        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
+        after.ru_maxrss * 1024,
+        float(near[[int(name.rpartition("-")[2]) for name in chosen]].mean()),
+        float(near.mean()),
+        kill,
+    )
+
+
+def _kill_once(arguments: list[str], place: Path, environment: dict[str, str], seconds: float) -> None:
+    """Starts the run and kills it so many seconds after its vectors are laid out, while it works on the subset."""
+    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    while process.poll() is None and not (place / "embeddings" / "columns.npy").is_file():
+        time.sleep(0.2)
+    time.sleep(seconds)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (place / "done.json").is_file(), "it was done before it could be killed"
+
+
+def page(sizes: list[Size], exponent: float) -> str:
+    lines = [
+        "# A million rows",
+        "",
+        "Written by `python benchmarks/large.py --write docs/large.md` (`make bench-large`).",
+        "",
+        f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, nncift {__version__}. "
+        f"Rows with vectors of {D} numbers in files, {TARGETS:,} targets, a trained network, no label; 30 % are chosen by "
+        "facility location. Peak memory counts the pages of mapped files.",
+        "",
+        "| rows | chosen | seconds | processor seconds | peak memory | wanted kinds | of random rows |",
+        "|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    for size in sizes:
+        again = " (killed once, resumed)" if size.killed else ""
+        lines.append(
+            f"| {size.rows:,} | {size.chosen:,} | {size.seconds:,.0f}{again} | {size.cpu_seconds:,.0f} | "
+            f"{size.peak_bytes / 1e9:.2f} GB | {size.wanted_share:.0%} | {size.random_share:.0%} |"
+        )
+    last = sizes[-1]
+    return "\n".join(
+        [
+            *lines,
+            "",
+            f"Growth exponent of the processor seconds from {sizes[0].rows:,} to {last.rows:,} rows: {exponent:.2f} "
+            f"(goal {GOAL_EXPONENT}); goals for a million: {GOAL_SECONDS / 60:.0f} minutes, {GOAL_BYTES / 1e9:.0f} GB.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--sizes", default="10000,100000,1000000")
+    parser.add_argument("--folder", type=Path, help="where rows and runs go, and stay; else a temporary folder")
+    parser.add_argument("--json", type=Path)
+    parser.add_argument("--write", type=Path, help="write the page here as Markdown")
+    options = parser.parse_args()
+    sizes = [int(word) for word in options.sizes.split(",")]
+    with tempfile.TemporaryDirectory() as temporary:
+        folder = (options.folder or Path(temporary)).resolve()
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / "planted.py").write_text(INFLUENCE, encoding="utf-8")
+        source = str(Path(__file__).parents[1] / "src")
+        environment = os.environ | {"PYTHONPATH": os.pathsep.join([source, str(folder)])}
+        target = write_pool(folder, "target", np.random.default_rng(0).integers(0, WANTED, TARGETS), 0)
+        run = trained(folder, target, environment)
+        found = []
+        for rows in sizes:
+            found.append(select(folder, rows, target, run, environment, kill=rows == sizes[-1] and len(sizes) > 1))
+            print(json.dumps(asdict(found[-1])), flush=True)
+    first, last = found[0], found[-1]
+    exponent = (
+        math.log(last.cpu_seconds / first.cpu_seconds) / math.log(last.rows / first.rows) if len(found) > 1 else 0.0
+    )
+    text = page(found, exponent)
+    print(text)
+    if options.json:
+        options.json.write_text(json.dumps([asdict(size) for size in found], indent=2) + "\n", encoding="utf-8")
+    if options.write:
+        options.write.write_text(text, encoding="utf-8")
+    missed = last.seconds > GOAL_SECONDS or last.peak_bytes > GOAL_BYTES or exponent > GOAL_EXPONENT
+    sys.exit(1 if missed and last.rows >= 1_000_000 else 0)
+
+
+if __name__ == "__main__":
+    main()

@@ -257,3 +257,13 @@ def test_a_kernel_of_ten_billion_pairs_is_never_held(design: DesignKind) -> None
     assert total - 100 <= len(i) <= total + 100
     assert not (i == j).any()
     assert peak < 100e6  # one bit for each pair would be 1.2 GB
+
+
+def test_a_block_of_nothing_but_masked_pairs_is_drawn_again() -> None:
+    masked = {(i, 0) for i in range(14)}
+    for seed in range(20):
+        i, j = pairs_to_label(
+            LabelBudget("count", 1), 16, 3, masked=masked, rng=np.random.default_rng(seed), design="block",
+            among=np.array([0]),
+        )  # fmt: skip
+        assert set(zip(i.tolist(), j.tolist(), strict=True)) <= {(14, 0), (15, 0)} and len(i)

@@ -12,6 +12,7 @@ has to have seen. Everything is kept in the folder, and an interrupted call goes
 from __future__ import annotations
 
 import argparse
+import gc
 import json
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -108,6 +109,14 @@ class Draw:
         nncift.label(parts[0], target=parts[1], labels="all", output=str(place), **self.common)
         return read_npz(place)
 
+    def measured(self, case: Case) -> dict[str, Any]:
+        """What `measure` gives, kept in the folder."""
+        place = self.folder / f"measured_{case.name}.json"
+        if not place.is_file():
+            place.write_text(json.dumps(self.measure(case)), encoding="utf-8")
+            gc.collect()  # each selection holds its language model
+        return json.loads(place.read_text(encoding="utf-8"))
+
     def measure(self, case: Case) -> dict[str, Any]:
         """Both estimators on new data, and what the reused one says of itself."""
         training = Case("", "old", "old", "old_t")
@@ -189,7 +198,7 @@ def main() -> None:
     for draw in draws:
         draw.sample({"alpaca": asked.alpaca, "t0": asked.t0, "gsm": asked.gsm})
     for case in CASES:
-        lines.append(line(case, [draw.measure(case) for draw in draws]))
+        lines.append(line(case, [draw.measured(case) for draw in draws]))
         print(lines[-1], flush=True)
     if asked.write:
         text = asked.write.read_text(encoding="utf-8")

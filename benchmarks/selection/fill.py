@@ -25,7 +25,7 @@ def _prepare(size: Size) -> Mapping[str, ndarray]:
 def _ours(data: Data, size: Size, threads: int, *, projected: bool = False) -> Run:
     pool, target, second, bias = data["pool"], data["target"], data["second"], data["second_bias"]
     network = InfluenceNetwork(size["d"], (HIDDEN,), generator=torch.Generator())
-    network.first.load_state_dict({"weight": _tensor(data["first"]), "bias": _tensor(data["first_bias"])})
+    network.layers[0].load_state_dict({"weight": _tensor(data["first"]), "bias": _tensor(data["first_bias"])})
 
     def project() -> tuple[ndarray, ndarray]:
         return network.project_pool(pool), network.project_target(target)

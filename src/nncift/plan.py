@@ -22,7 +22,7 @@ from nncift.estimator.budget import LabelBudget
 from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
-from nncift.pipeline.blocks import kernel_bytes
+from nncift.pipeline.blocks import Backend, kernel_bytes
 from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.models import Models
@@ -53,7 +53,8 @@ class Plan:
         state_lm_forwards: forwards to read each row for the estimator, kept ones included.
         phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
-        kernel_bytes: memory of the kernels.
+        kernel_bytes: memory of the kernels where they are stored.
+        backend: whether they are (`dense`), or computed line by line (`tiled`).
         training_anew: what an estimator of these rows would take, where that of another run is reused.
         seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
     """
@@ -72,6 +73,7 @@ class Plan:
     phase_lm_forwards: int
     encoder_calls: int
     kernel_bytes: int
+    backend: Backend
     seconds: dict[str, float]
     training_anew: dict[str, Any] | None = None
 
@@ -102,7 +104,9 @@ class Plan:
             lines.append(f"Features: {self.state_lm_forwards:,} more calls, one for each row that the estimator reads.")
         if self.phase_lm_forwards:
             lines.append(f"Phases: {self.phase_lm_forwards:,} more calls, on the chosen rows.")
-        lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {self.kernel_bytes / 1e6:,.1f} MB.")
+        size = f"{self.kernel_bytes / 1e6:,.1f} MB"
+        stored = "" if self.backend == "dense" else " if they were stored; they are computed line by line instead"
+        lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {size}{stored}.")
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
         lines.append(f"Time: about {_time(sum(self.seconds.values()))}" + (f" ({parts})." if parts else "."))
         return lines
@@ -116,6 +120,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     """
     config = inherit(config)
     setup = prepare(config)
+    backend = setup.backend  # refuses what does not fit
     models = Models(setup, reporter)
     donor = donor_of(config)
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
@@ -157,6 +162,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         _phase_forwards(setup),
         encoder_calls,
         kernel_bytes(setup.axes),
+        backend,
         {stage: round(value, 1) for stage, value in seconds.items()},
         None if donor is None else trained_anew(donor, setup),
     )

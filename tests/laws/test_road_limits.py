@@ -12,7 +12,11 @@ import numpy as np
 import pytest
 
 import nncift
+from nncift.config import SelectConfig
 from nncift.errors import ConfigError
+from nncift.pipeline import blocks, select
+from nncift.plan import plan
+from nncift.progress import Silent
 from nncift.selection import Selection
 from toy_road import Corpus, make_corpus, save_model, write_influences, write_rows
 
@@ -149,3 +153,39 @@ def test_options_of_objectives_reach_them(run: Run, corpus: Corpus, planted: dic
     with pytest.raises(ConfigError, match="symmetrise=true"):
         run(objective="graph-cut", **planted)
     assert len(run(objective="graph-cut", objective_option=("symmetrise=true",), **planted)) == 16
+
+
+class Heard(Silent):
+    """Keeps what stages say at their end."""
+
+    def __init__(self) -> None:
+        self.said: list[str] = []
+
+    def end(self, summary: str) -> None:
+        self.said.append(summary)
+
+
+def test_gains_that_may_be_negative_are_not_called_positive(corpus: Corpus, tmp_path: Path) -> None:
+    said = {}
+    for name, option in (("log-determinant", ("regularisation=0.1",)), ("facility-location", ())):
+        options = corpus.options(objective=name, objective_option=option, budget="20%", output=str(tmp_path / name))
+        heard = Heard()
+        picked = select(SelectConfig.of({"pool": str(corpus.pool), **options}), heard)
+        said[name] = next(text for text in heard.said if "picks" in text)
+    assert "positive" in said["facility-location"] and said["log-determinant"] == "16 picks"
+    assert len(picked) == 16
+
+
+def test_the_plan_says_whether_the_kernel_is_stored_and_refuses_what_the_run_would(
+    corpus: Corpus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = {"pool": str(corpus.pool), "budget": "20%", "output": "unused"}
+    config = SelectConfig.of(corpus.options(**options))
+    assert plan(config, Silent()).backend == "dense"
+    planned = plan(SelectConfig.of(corpus.options(backend="tiled", **options)), Silent())
+    assert planned.backend == "tiled" and any("line by line" in line for line in planned.lines())
+    monkeypatch.setattr(blocks, "memory", lambda: 4 * 80 * 9)  # as much as the kernel takes
+    assert plan(config, Silent()).backend == "tiled"
+    whole = SelectConfig.of(corpus.options(objective="round-robin", **options))
+    with pytest.raises(ConfigError, match="more than half of this machine"):
+        plan(whole, Silent())

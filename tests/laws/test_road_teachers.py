@@ -159,6 +159,9 @@ def test_rows_that_cannot_be_scored_are_never_picked(teachers: str, corpus: Corp
     assert "48 of the 60 rows asked for" in picked.notes["budget"]
     facts = json.loads((tmp_path / "run" / "stages.json").read_text())["label"]["facts"]
     assert len(facts["barred"]) == 32
+    values = picked.influences().values
+    silent = np.array([row.text.startswith("beta") for row in picked.influences().pool])
+    assert np.isfinite(values).all() and (values[silent] == values[~silent].min(axis=0)).all()
     again = nncift.select(corpus.pool, **options | {"budget": 5}, labels="all", output=str(tmp_path / "run"))
     assert again.ids == picked.ids[:5] and share_of_beta([row.text for row in again.resize(48).examples]) == 0
     with pytest.raises(ConfigError, match="no row of the pool can be scored"):

@@ -134,12 +134,17 @@ def make_ranker(
         merit = kernels.means if scores is None else scores
         reasons = explain(function, ranking, ids_of(represented), merit)
         error = _sampling_error(function, ranking.order, left_out) if left_out else None
-        return Ranked(_picks(ranking, reasons), left_out > 0, error, scores is None, flops)
+        covers = scores is None and function.exhaustible
+        return Ranked(_picks(ranking, reasons), left_out > 0, error, covers, flops)
 
     def influences() -> Influences:
         kernels, _ = filled()
         values = kernels.dense_target()
-        return Influences(np.where(values == MASKED, np.nan, values), axes.rows[: axes.m], axes.columns[: axes.n])
+        values = np.where(values == MASKED, np.nan, values)
+        if len(own):
+            values[own] = kernels.of_target.floors
+            values[kernels.masked[:, 1], kernels.masked[:, 0]] = np.nan
+        return Influences(values, axes.rows[: axes.m], axes.columns[: axes.n])
 
     return Ranker(rank, influences)
 

@@ -95,10 +95,9 @@ def _agree(data: Data, size: Size, answers: Mapping[str, Answer]) -> str:
 def _work(size: Size, facts: Facts) -> Work:
     n, d = size["n"], size["d"]
     return Work(
-        operations=3.0 * HIDDEN * n * n + 2.0 * n * d * HIDDEN,
+        operations=2.0 * HIDDEN * n * n + 2.0 * n * d * HIDDEN,
         bytes=4.0 * n * n + 8.0 * n * d,
-        words=f"an addition, a comparison and a fused product for each of {HIDDEN} units and {n * n:,} pairs, and the "
-        "projections",
+        words=f"a comparison and a fused product for each of {HIDDEN} units and {n * n:,} pairs, and the projections",
     )
 
 

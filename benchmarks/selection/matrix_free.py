@@ -66,7 +66,7 @@ def _work(size: Size, facts: Facts) -> Work:
     n, p = size["n"], size["p"]
     pairs = n * (facts["evaluations"] + n + p)
     return Work(
-        operations=(3.0 * HIDDEN + 10.0) * pairs,
+        operations=(2.0 * HIDDEN + 10.0) * pairs,
         bytes=4.0 * HIDDEN * (n + p),
         words=f"{facts['evaluations']:,.0f} gains and a walk over both kernels are {pairs / 1e9:.2f} G pairs of {HIDDEN} "
         "units, three operations each",

@@ -8,11 +8,15 @@ from itertools import pairwise
 
 import numpy as np
 import torch
-from jaxtyping import Float
+from jaxtyping import Float, Float32
 from numpy import ndarray
 from torch import Tensor, nn
 
 from nncift.errors import ConfigError
+from nncift.estimator.threads import one_thread
+from nncift.kernel.compiled import over_blocks
+
+_BLOCK = 256  # rows that are projected at once
 
 Hidden = tuple[int, ...]
 """Units of the hidden layers, from the inputs on; none makes the network linear."""
@@ -66,6 +70,25 @@ def arrays_of(layers: Iterable[nn.Module]) -> list[tuple[Float[ndarray, "g h"], 
     return [(layer.weight.detach().numpy(), layer.bias.detach().numpy()) for layer in linear]
 
 
+def _projected(
+    rows: Float[ndarray, "n d"], weight: Float32[ndarray, "h d"], bias: Float32[ndarray, " h"]
+) -> Float32[ndarray, "n h"]:
+    """A linear layer of many rows. Blocks of one size go through one thread each: the linear algebra libraries' own threads
+    wait for each other, and bits would depend on how many there are."""
+    found = np.empty((len(rows), len(weight)), dtype=np.float32)
+    turned, shift = torch.from_numpy(weight).T, torch.from_numpy(bias)
+
+    def task(start: int, stop: int) -> None:
+        for first in range(start, stop, _BLOCK):
+            some = slice(first, min(first + _BLOCK, stop))
+            block = torch.from_numpy(np.require(rows[some], np.float32, "W"))
+            torch.addmm(shift, block, turned, out=torch.from_numpy(found[some]))
+
+    with one_thread():
+        over_blocks(task, len(rows), multiple=_BLOCK)
+    return found
+
+
 class InfluenceNetwork(nn.Module):
     """Predicts the influence of a pool row on a target row: `w·relu(… relu(W₁[e_pool; 0; e_target] + b₁) …) + b`.
 
@@ -95,13 +118,13 @@ class InfluenceNetwork(nn.Module):
 
     def project_pool(self, e_pool: Float[ndarray, "n d"]) -> Float[ndarray, "n h"]:
         """What pool rows add to the first layer's units (to the output, where there is no hidden layer)."""
-        weight, _ = arrays_of(self.layers)[0]
-        return np.asarray(e_pool @ weight[:, : self.dimension].T, dtype=np.float32)
+        weight, bias = arrays_of(self.layers)[0]
+        return _projected(e_pool, weight[:, : self.dimension], np.zeros_like(bias))
 
     def project_target(self, e_target: Float[ndarray, "m d"]) -> Float[ndarray, "m h"]:
         """What target rows add to them, the first layer's bias included."""
         weight, bias = arrays_of(self.layers)[0]
-        return np.asarray(e_target @ weight[:, self.dimension + 1 :].T + bias, dtype=np.float32)
+        return _projected(e_target, weight[:, self.dimension + 1 :], bias)
 
 
 class PointwiseNetwork(nn.Module):
@@ -131,7 +154,7 @@ class PointwiseNetwork(nn.Module):
     def project_pool(self, e_pool: Float[ndarray, "n d"]) -> Float[ndarray, "n h"]:
         """The first layer's units before the activation, its bias included."""
         weight, bias = arrays_of(self.layers)[0]
-        return np.asarray(e_pool @ weight.T + bias, dtype=np.float32)
+        return _projected(e_pool, weight, bias)
 
     def project_target(self, e_target: None = None) -> Float[ndarray, "1 h"]:
         """Zeros: one row that adds nothing, so that a pointwise kernel has the form of a pairwise one with m = 1."""

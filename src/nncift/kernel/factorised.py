@@ -1,7 +1,9 @@
 """The influence network evaluated for all pairs at once, through the exact factorisation of its first layer.
 
 The network's first layer is linear in the concatenated pair, W1 [e_j; 0; e_i] + b1 = A e_j + B e_i + b1. Projecting
-every row once leaves h additions, comparisons and products per pair instead of a (2d + 1) × h matrix product.
+every row once leaves h additions, comparisons and products per pair instead of a (2d + 1) × h matrix product. The additions
+go too: with p = A e_j and t = B e_i + b1, w · relu(t + p) = w · max(t, -p) + w · p, and the last part is one number for each
+candidate.
 """
 
 from __future__ import annotations
@@ -17,7 +19,7 @@ from nncift.kernel.base import checked_pairs
 from nncift.kernel.compiled import compiled, over_blocks
 from nncift.kernel.lines import Lines
 from nncift.kernel.sums import FrozenSide
-from nncift.kernel.tiles import GROUP, four, groups, padded, tiles
+from nncift.kernel.tiles import GROUP, aligned, four, groups, padded, tiles
 
 _ZERO = np.float32(0.0)
 
@@ -40,7 +42,8 @@ class FactorisedKernel:
     Raises:
         ConfigError: an array is not float32 or the widths h differ.
 
-    *Cost*: fill takes 4 n m bytes and n m h fused multiply-adds, the means O((m + n) h log m); no language-model call.
+    *Cost*: fill takes 4 n m bytes, n m h comparisons and as many fused multiply-adds; the means O((m + n) h log m); no
+    language-model call.
     *Reference*: the InfluenceNetwork of NN-CIFT, arXiv 2502.09969, section 4; the factorisation is exact.
     """
 
@@ -69,8 +72,8 @@ class FactorisedKernel:
 
     @property
     def flops(self) -> int:
-        """Of `fill`: an addition, a comparison, a product and an addition per unit and pair."""
-        return len(self.target) * len(self.pool) * (4 * len(self.weights) + 2)
+        """Of `fill`: a comparison, a product and an addition per unit and pair."""
+        return len(self.target) * len(self.pool) * (3 * len(self.weights) + 2)
 
     def fill(self, threads: int = 0) -> Float32[ndarray, "n m"]:
         """The whole kernel, candidate-major: `values[j, i] = K[i, j]`, C-contiguous.
@@ -79,13 +82,12 @@ class FactorisedKernel:
         same bits for any number of threads (0 means all cores) and any sub-block.
         """
         m, n = self.shape
-        pool, tiled = groups(self.pool), tiles(self.target)
-        weights = padded(self.weights[None, :], 1)[0]
+        knees, tiled = groups(-self.pool), tiles(self.target)
+        weights, scale, offsets = padded(self.weights[None, :], 1)[0], np.float32(self.scale), self.offsets(self.pool)
         values = np.empty((n, m), dtype=np.float32)
-        scale, offset = self.affine()
 
         def task(start: int, stop: int) -> None:
-            _fill(pool, tiled, weights, scale, offset, values, start, stop)
+            _fill(knees, tiled, weights, scale, offsets, values, start, stop, aligned((GROUP, tiled.shape[2])))
 
         over_blocks(task, n, threads=threads, multiple=GROUP)
         return values
@@ -98,7 +100,7 @@ class FactorisedKernel:
         """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
         values = np.empty(len(i), dtype=np.float32)
-        _at(self.pool, self.target, self.weights, *self.affine(), i, j, values)
+        _at(-self.pool, self.target, self.weights, np.float32(self.scale), self.offsets(self.pool), i, j, values)
         return values
 
     def candidate_means(self, threads: int = 0) -> Float64[ndarray, "n"]:
@@ -117,9 +119,12 @@ class FactorisedKernel:
         constants = {"bias": self.bias, "scale": self.scale, "offset": self.offset}
         return FrozenSide.of(rows, self.weights, **constants, threads=threads)
 
-    def affine(self) -> tuple[np.float32, np.float32]:
-        """What the sum of the hidden units is multiplied by, and what is added to it."""
-        return np.float32(self.scale), np.float32(self.offset + self.scale * self.bias)
+    def offsets(self, pool: Float32[ndarray, "c h"]) -> Float32[ndarray, " c"]:
+        """What is added to every influence of some candidates: w · p, the bias and the offset."""
+        own = np.einsum(
+            "ch,h->c", pool, self.weights, dtype=np.float64
+        )  # a sum of its own for each, whoever stands beside
+        return (self.offset + self.scale * (self.bias + own)).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -135,66 +140,75 @@ class _Lines:
         return len(self.kernel.pool), len(self.kernel.target)
 
     def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
-        values = np.empty((len(which), len(self.kernel.target)), dtype=np.float32)
-        _fill(groups(self.kernel.pool[which]), self.tiled, self.weights, *self.kernel.affine(), values, 0, len(which))
+        kernel, pool = self.kernel, self.kernel.pool[which]
+        values = np.empty((len(which), len(kernel.target)), dtype=np.float32)
+        scale, offsets = np.float32(kernel.scale), kernel.offsets(pool)
+        _fill(
+            groups(-pool),
+            self.tiled,
+            self.weights,
+            scale,
+            offsets,
+            values,
+            0,
+            len(which),
+            aligned((GROUP, self.tiled.shape[2])),
+        )
         return values
 
 
 @compiled
-def _fill(pool, tiles, weights, scale, offset, values, start, stop):
+def _fill(knees, tiles, weights, scale, offsets, values, start, stop, sums):
     """Fills rows `start` to `stop` of `values`; one tile of targets stays in the cache while all candidates pass by."""
     width = tiles.shape[2]
-    sums = np.empty((GROUP, width), dtype=np.float32)
     for tile in range(tiles.shape[0]):
         first = tile * width
         columns = min(width, values.shape[1] - first)
         for j in range(start, stop, GROUP):
-            _score(pool, j, tiles[tile], weights, scale, offset, sums)
+            _score(knees, j, tiles[tile], weights, sums)
             for c in range(min(GROUP, stop - j)):
                 for i in range(columns):
-                    values[j + c, first + i] = sums[c, i]
+                    values[j + c, first + i] = offsets[j + c] + scale * sums[c, i]
 
 
 @compiled
-def _score(pool, j, tile, weights, scale, offset, sums):
+def _score(knees, j, tile, weights, sums):
     """Scores four candidates on one tile, four units at a time: one load and store of a sum per four fused steps."""
     sums[:] = _ZERO
     s0, s1, s2, s3 = sums[0], sums[1], sums[2], sums[3]
     for k in range(0, tile.shape[0], GROUP):
         w = four(weights, k)
-        p0, p1, p2, p3 = four(pool[j], k), four(pool[j + 1], k), four(pool[j + 2], k), four(pool[j + 3], k)
+        q0, q1, q2, q3 = four(knees[j], k), four(knees[j + 1], k), four(knees[j + 2], k), four(knees[j + 3], k)
         t0, t1, t2, t3 = tile[k], tile[k + 1], tile[k + 2], tile[k + 3]
         for i in range(tile.shape[1]):
             t = (t0[i], t1[i], t2[i], t3[i])
-            s0[i] = _add(s0[i], w, p0, t)
-            s1[i] = _add(s1[i], w, p1, t)
-            s2[i] = _add(s2[i], w, p2, t)
-            s3[i] = _add(s3[i], w, p3, t)
-    for c in range(GROUP):
-        for i in range(tile.shape[1]):
-            sums[c, i] = offset + scale * sums[c, i]
+            s0[i] = _add(s0[i], w, q0, t)
+            s1[i] = _add(s1[i], w, q1, t)
+            s2[i] = _add(s2[i], w, q2, t)
+            s3[i] = _add(s3[i], w, q3, t)
 
 
 @compiled
-def _at(pool, target, weights, scale, offset, i, j, values):
+def _at(knees, target, weights, scale, offsets, i, j, values):
     for pair in range(len(values)):
-        p, t = pool[j[pair]], target[i[pair]]
+        q, t = knees[j[pair]], target[i[pair]]
         total = _ZERO
         for k in range(len(weights)):
-            total += weights[k] * _relu(p[k] + t[k])
-        values[pair] = offset + scale * total
+            total += weights[k] * _above(q[k], t[k])
+        values[pair] = offsets[j[pair]] + scale * total
 
 
 @compiled
-def _add(total, w, p, t):
+def _add(total, w, q, t):
     """Adds four units in their fixed order."""
-    total += w[0] * _relu(p[0] + t[0])
-    total += w[1] * _relu(p[1] + t[1])
-    total += w[2] * _relu(p[2] + t[2])
-    total += w[3] * _relu(p[3] + t[3])
+    total += w[0] * _above(q[0], t[0])
+    total += w[1] * _above(q[1], t[1])
+    total += w[2] * _above(q[2], t[2])
+    total += w[3] * _above(q[3], t[3])
     return total
 
 
 @compiled
-def _relu(x):
-    return _ZERO if x < _ZERO else x  # in this order NaN stays NaN
+def _above(q, t):
+    """The larger; NaN of the target stays NaN, that of the candidate is in its offset."""
+    return q if q > t else t

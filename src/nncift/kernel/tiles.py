@@ -5,6 +5,8 @@ Code compiled from other files takes `GROUP` and `four` in: after a change here 
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 from jaxtyping import Float32
 from numpy import ndarray
@@ -13,6 +15,7 @@ from nncift.kernel.compiled import compiled
 
 GROUP = 4  # candidates that share one walk over a tile, and factors taken together
 LANES = 64  # tiles are whole multiples of four of the widest registers, so that no entry goes through a scalar tail
+_LINE = 64  # bytes
 TILE = 512  # target columns per tile: at h = 100 the tile takes 200 KB and stays in the second-level cache
 
 
@@ -34,7 +37,17 @@ def tiles(target: Float32[ndarray, "m h"]) -> Float32[ndarray, "tiles h_padded w
     count = max(1, -(-len(target) // TILE))
     width = max(1, -(-len(target) // (count * LANES))) * LANES
     wider = padded(target, count * width)
-    return np.ascontiguousarray(wider.reshape(count, width, -1).transpose(0, 2, 1))
+    laid = aligned((count, wider.shape[1], width))
+    laid[:] = wider.reshape(count, width, -1).transpose(0, 2, 1)
+    return laid
+
+
+def aligned(shape: tuple[int, ...]) -> Float32[ndarray, "..."]:
+    """Memory that begins with a cache line, so that no register is loaded from two of them."""
+    size = 4 * math.prod(shape)
+    room = np.empty(size + _LINE, dtype=np.uint8)
+    first = -room.ctypes.data % _LINE
+    return room[first : first + size].view(np.float32).reshape(shape)
 
 
 @compiled

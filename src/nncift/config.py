@@ -155,6 +155,9 @@ class SelectConfig(_TeacherOptions):
         "an eighth of the memory.",
         "auto",
     )
+    entries: int = setting(
+        "Keep only the best so many candidates of each covered row, with a bound on what that can lose; 0: all.", 0
+    )
     optimizer: Literal["auto", "naive", "lazy", "stochastic", "threshold"] = setting(
         "How an objective is maximised; auto: exact lazy greedy where that is sound.", "auto"
     )
@@ -170,7 +173,7 @@ class SelectConfig(_TeacherOptions):
         super().__post_init__()
         if self.phases < 0 or self.phases == 1:
             raise ConfigError(f"--phases is {self.phases}; it must be 2 or more, or 0 for none.")
-        at_least(self, parts=1)
+        at_least(self, parts=1, entries=0)
         if not 0 < self.epsilon < 1:
             raise ConfigError(f"--epsilon is {self.epsilon}; it must lie between 0 and 1.")
         for name in ("eta", "nu"):

@@ -49,6 +49,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "facility-location": "nncift.objective.coverage:FacilityLocation",
         "flcg": "nncift.objective.coverage:ConditionalGain",
         "fl1mi": "nncift.objective.coverage:MutualInformation",
+        "flcmi": "nncift.objective.coverage:ConditionalMutualInformation",
         "flvmi": "nncift.objective.coverage:VariantMutualInformation",
         "concave-coverage": "nncift.objective.concave:ConcaveCoverage",
         "graph-cut": "nncift.objective.graph_cut:GraphCut",

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from nncift import registry
-from nncift.kernel.lines import DenseLines, Lines
+from nncift.kernel.lines import MASKED, DenseLines, Lines
 from nncift.objective.base import Kernels, Objective, Rule
 from nncift.objective.greedy import Search, greedy
 from nncift.objective.ranking import Ranking
@@ -37,8 +37,8 @@ def helpful(request: pytest.FixtureRequest) -> Chooser:
 
 def some_kernels(seed: int) -> Kernels:
     rng = np.random.default_rng(seed)
-    target, pool, existing = (rng.normal(size=s).astype(np.float32) for s in ((N, M), (N, N), (E, M)))
-    return Kernels.dense(target, pool=pool, existing=existing)
+    target, pool, existing, beside = (rng.normal(size=s).astype(np.float32) for s in ((N, M), (N, N), (E, M), (E, N)))
+    return Kernels.dense(target, pool=pool, existing=existing, existing_pool=beside)
 
 
 def values_of(lines: Lines | None) -> np.ndarray:
@@ -78,6 +78,7 @@ def test_does_without_the_kernels_it_does_not_ask_for(objective: Chooser) -> Non
         full.target,
         full.pool if objective.needs_pool else None,
         full.existing if objective.needs_existing else None,
+        full.existing_pool if objective.needs_existing and objective.needs_pool else None,
     )
     assert ranked(objective, few, N).order.tolist() == ranked(objective, full, N).order.tolist()
 
@@ -114,16 +115,20 @@ def test_budgets_from_none_to_too_many(objective: Chooser) -> None:
         assert part.order.dtype == np.int64 and part.gains.dtype == np.float64
 
 
+def of_one(one: np.ndarray) -> Kernels:
+    """One number in every kernel but those of the existing rows, where it is 1."""
+    others = {name: np.ones((1, 1), np.float32) for name in ("existing", "existing_pool")}
+    return Kernels.dense(one, pool=one.copy(), **others)
+
+
 def test_one_candidate_and_one_row(objective: Chooser) -> None:
     one = np.ones((1, 1), np.float32)
-    assert ranked(objective, Kernels.dense(one, pool=one.copy(), existing=one.copy()), 1).order.tolist() == [0]
+    assert ranked(objective, of_one(one), 1).order.tolist() == [0]
 
 
 def test_a_lone_pair_of_the_same_text(helpful: Chooser) -> None:
-    one, pair = np.ones((1, 1), np.float32), np.zeros((1, 2), int)
-    ranking = ranked(
-        helpful, Kernels.dense(one, pool=one.copy(), existing=one.copy(), masked=pair, masked_pool=pair), 1
-    )
+    pair = np.zeros((1, 2), int)
+    ranking = ranked(helpful, replace(of_one(np.full((1, 1), MASKED)), masked=pair, masked_pool=pair), 1)
     assert ranking.order.tolist() == [0] and ranking.gains[0] <= 0
     assert ranking.positive == 0 or hasattr(helpful, "symmetrise")  # sums over pairs follow gains below nothing too
 
@@ -154,9 +159,8 @@ def test_positive_gains_come_first_and_never_grow(objective: Chooser) -> None:
 
 
 def test_equal_candidates_come_in_the_order_of_their_ids(objective: Chooser) -> None:
-    kernels = Kernels.dense(
-        np.ones((N, M), np.float32), pool=np.ones((N, N), np.float32), existing=np.ones((E, M), np.float32)
-    )
+    sizes = {"target": (N, M), "pool": (N, N), "existing": (E, M), "existing_pool": (E, N)}
+    kernels = Kernels.dense(**{name: np.ones(size, np.float32) for name, size in sizes.items()})
     assert ranked(objective, kernels, N).order.tolist() == list(range(N))
 
 

@@ -9,12 +9,20 @@ import numpy as np
 import pytest
 
 from nncift.objective.base import Kernels, Objective
-from nncift.objective.coverage import ConditionalGain, FacilityLocation, MutualInformation, VariantMutualInformation
+from nncift.objective.coverage import (
+    ConditionalGain,
+    ConditionalMutualInformation,
+    FacilityLocation,
+    MutualInformation,
+    VariantMutualInformation,
+)
 from nncift.objective.greedy import greedy
 from nncift.objective.modular import TopMax, TopMean
 from nncift.objective.problem import CoverageProblem
 
-COVERAGE = [FacilityLocation(), ConditionalGain(), MutualInformation(), VariantMutualInformation()]
+COVERAGE = [
+    FacilityLocation(), ConditionalGain(), MutualInformation(), VariantMutualInformation(), ConditionalMutualInformation(),
+]  # fmt: skip
 EVERY = [*COVERAGE, TopMean(), TopMax()]
 ETA, NU = 0.75, 0.5
 
@@ -32,24 +40,25 @@ class Matrices:
     target: np.ndarray
     pool: np.ndarray | None = None
     existing: np.ndarray | None = None
+    existing_pool: np.ndarray | None = None
     masked: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
     masked_pool: np.ndarray = field(default_factory=lambda: np.empty((0, 2), int))
 
     def kernels(self) -> Kernels:
-        pool, existing = (None if matrix is None else matrix.copy() for matrix in (self.pool, self.existing))
-        return Kernels.dense(
-            self.target.copy(), pool=pool, existing=existing, masked=self.masked, masked_pool=self.masked_pool
-        )
+        parts = {"pool": self.pool, "existing": self.existing, "existing_pool": self.existing_pool}
+        copies = {name: None if matrix is None else matrix.copy() for name, matrix in parts.items()}
+        return Kernels.dense(self.target.copy(), **copies, masked=self.masked, masked_pool=self.masked_pool)
 
 
 def random_kernels(seed: int, *, n: int = 9, m: int = 6, e: int = 4, masked: bool = True) -> Matrices:
     rng = np.random.default_rng(seed)
     pairs = np.argwhere(rng.random((m, n)) < 0.2) if masked else np.empty((0, 2), int)
     pool_pairs = np.stack([np.arange(n), np.arange(n)], axis=1) if masked else pairs[:0]
-    target, pool, existing = (rng.normal(size=(a, b)).astype(np.float32) for a, b in ((n, m), (n, n), (e, m)))
+    sizes = ((n, m), (n, n), (e, m), (e, n))
+    target, pool, existing, existing_pool = (rng.normal(size=size).astype(np.float32) for size in sizes)
     for matrix, where in ((target, pairs), (pool, pool_pairs)):
         matrix[where[:, 1], where[:, 0]] = 99.0  # a self-pair looks wonderful, and must not count
-    return Matrices(target, pool, existing, pairs, pool_pairs)
+    return Matrices(target, pool, existing, existing_pool, pairs, pool_pairs)
 
 
 def unmasked(matrix: np.ndarray, pairs: np.ndarray) -> dict[tuple[int, int], float]:
@@ -78,6 +87,14 @@ def definition(objective: Objective, kernels: Matrices, chosen: list[int]) -> fl
         low = min([*k.values(), *p.values()])
         worth = [max(k.get((q, i), low) - low for q in range(m)) for i in range(n)]
         return sum(min(max(p.get((i, j), low) - low for j in chosen), ETA * worth[i]) for i in range(n))
+    if objective.name == "flcmi":
+        assert kernels.existing_pool is not None
+        b = unmasked(kernels.existing_pool, kernels.masked[:0])
+        low = min([*k.values(), *p.values(), *b.values()])
+        worth = [max(k.get((q, i), low) - low for q in range(m)) for i in range(n)]
+        known = [max(b[i, x] - low for x in range(len(kernels.existing_pool))) for i in range(n)]
+        best = [max(p.get((i, j), low) - low for j in chosen) for i in range(n)]
+        return sum(max(min(best[i], ETA * worth[i]) - NU * known[i], 0.0) for i in range(n))
     if objective.name == "flvmi":
         low = min(k.values())
         covered = sum(max(k.get((q, j), low) - low for j in chosen) for q in range(m))
@@ -123,8 +140,9 @@ def test_a_row_with_only_masked_pairs_counts_for_nobody() -> None:
             np.delete(kernels.target, 2, axis=1),
             kernels.pool,
             np.ascontiguousarray(np.delete(kernels.existing, 2, axis=1)),
+            kernels.existing_pool,
         )
-        floor = float(min(fewer.target.min(), kernels.existing.min())) if objective.needs_existing else None
+        floor = float(min(fewer.target.min(), kernels.existing.min())) if objective.name == "flcg" else None
         without = greedy(objective.problem(fewer.kernels(), eta=ETA, nu=NU, floor=floor), 9, rest=np.zeros(9))
         assert with_row.order.tolist() == without.order.tolist()
 
@@ -135,7 +153,13 @@ def changed(kernels: Matrices, change: Callable[[np.ndarray], np.ndarray]) -> Ma
 
     target = apply(kernels.target)
     assert target is not None
-    return replace(kernels, target=target, pool=apply(kernels.pool), existing=apply(kernels.existing))
+    return replace(
+        kernels,
+        target=target,
+        pool=apply(kernels.pool),
+        existing=apply(kernels.existing),
+        existing_pool=apply(kernels.existing_pool),
+    )
 
 
 def picks(objective: Objective, kernels: Matrices) -> tuple[list[int], int]:
@@ -185,11 +209,12 @@ def test_new_labels_give_the_same_picks(objective: Objective) -> None:
         rng = np.random.default_rng(seed + 500)
         pool_order, target_order = rng.permutation(n), rng.permutation(m)
         new_pool, new_target = np.argsort(pool_order), np.argsort(target_order)
-        assert kernels.pool is not None and kernels.existing is not None
+        assert kernels.pool is not None and kernels.existing is not None and kernels.existing_pool is not None
         moved = Matrices(
             np.ascontiguousarray(kernels.target[pool_order][:, target_order]),
             np.ascontiguousarray(kernels.pool[pool_order][:, pool_order]),
             np.ascontiguousarray(kernels.existing[:, target_order]),
+            np.ascontiguousarray(kernels.existing_pool[:, pool_order]),
             np.stack([new_target[kernels.masked[:, 0]], new_pool[kernels.masked[:, 1]]], axis=1),
             new_pool[kernels.masked_pool],
         )

@@ -53,12 +53,12 @@ def planted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("estimated", [False, True])
-@pytest.mark.parametrize("objective", ["facility-location", "flcg", "fl1mi", "flvmi", "top-mean"])
+@pytest.mark.parametrize("objective", ["facility-location", "flcg", "fl1mi", "flcmi", "flvmi", "top-mean"])
 def test_a_kernel_that_is_never_stored_chooses_the_same_rows(
     run: Run, corpus: Corpus, planted: dict[str, Any], objective: str, estimated: bool
 ) -> None:
     options = (planted if estimated else {}) | {"objective": objective}
-    if objective == "flcg":
+    if objective in ("flcg", "flcmi"):
         options["existing"] = str(corpus.existing)
     stored, tiled = (run(backend=backend, **options) for backend in ("dense", "tiled"))
     assert stored.ids == tiled.ids

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -23,6 +23,8 @@ from nncift.estimator.posterior import DENSE, Doubt, Parts, System
 from nncift.estimator.threads import one_thread
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.seeds import generator
+
+_AT_ONCE = 1 << 14  # candidates that are looked at together
 
 _FEW = 1000
 """Scores of single rows up to which predictions are held against labels that are left out: these come in dozens, by which
@@ -84,22 +86,33 @@ class FittedGaussian:
         helped = _nobody(pool) if self.pointwise or target is None else target
         with one_thread():
             row, near = self.lens.rows(self.coordinates.apply(helped))
-            columns = self.lens.columns(self.coordinates.apply(pool))
             known, labelled = _found(helped.keys, self.target_keys)
             through = near @ parts.core
             through[known] += weights.variance("target_own") * parts.by_target[labelled]
             shared = row @ parts.row_core
             shared[known] += weights.variance("row_own") * parts.sums[labelled]
             known, labelled = _found(pool.keys, self.pool_keys)
-            own = torch.zeros(len(pool), near.shape[1], dtype=near.dtype)
-            own[known] = weights.variance("candidate_own") * parts.by_candidate[labelled]
+            width = through.shape[1]
+            columns = np.zeros((len(pool), width + (near.shape[1] if len(known) else 0)), dtype=np.float32)
+            for span, features in self._columns(pool):
+                columns[span, :width] = features.numpy()
+            if len(known):  # rows that had labels have a part of their own
+                columns[known, width:] = (weights.variance("candidate_own") * parts.by_candidate[labelled]).numpy()
+                through = torch.cat([through, near], dim=1)
         return LowRankKernel(
             row=(self.scale * shared).numpy(),
             column=np.zeros(len(pool)),
-            target=_factors(self.scale * torch.cat([through, near], dim=1)),
-            pool=_factors(torch.cat([columns, own], dim=1)),
+            target=np.ascontiguousarray((self.scale * through).numpy().astype(np.float32)),
+            pool=columns,
             offset=self.offset,
         )
+
+    def _columns(self, pool: Features) -> Iterator[tuple[slice, Float[Tensor, "b s"]]]:
+        """φ of candidates, so many at a time that what is made of them on the way stays small."""
+        for start in range(0, len(pool), _AT_ONCE):
+            span = slice(start, min(start + _AT_ONCE, len(pool)))
+            some = pool.take(np.arange(span.start, span.stop))
+            yield span, self.lens.columns(self.coordinates.apply(some))
 
     def candidate_sd(self, pool: Features) -> Float[ndarray, " n"]:
         """Standard deviations of the candidates' mean influences over all targets, in label units.
@@ -111,14 +124,17 @@ class FittedGaussian:
         """
         weights, doubt = self.lens.weights, self.doubt
         with one_thread():
-            features = self.lens.columns(self.coordinates.apply(pool))
-            beyond = (weights.candidate_own_features - features.square().sum(1)).clamp(min=0)  # what no landmark tells
-            features -= doubt.centre  # what is not known of all of them alike
             own = weights.variance("candidate_own")
-            left = ((features @ doubt.left) * features).sum(1) + doubt.prior * (beyond + own)
+            left = torch.empty(len(pool), dtype=torch.float64)
             known, labelled = _found(pool.keys, self.pool_keys)
-            told = 2 * (doubt.between[labelled] * features[known]).sum(1) + own * doubt.own[labelled]
-            left[known] -= own * told
+            for span, features in self._columns(pool):
+                beyond = (weights.candidate_own_features - features.square().sum(1)).clamp(min=0)  # no landmark tells
+                features -= doubt.centre  # what is not known of all of them alike
+                left[span] = ((features @ doubt.left) * features).sum(1) + doubt.prior * (beyond + own)
+                here = (known >= span.start) & (known < span.stop)
+                at, which = known[here], labelled[here]
+                told = 2 * (doubt.between[which] * features[at - span.start]).sum(1) + own * doubt.own[which]
+                left[at] -= own * told
             variance = left.clamp(min=0) + weights.noise / self.targets
         return (self.scale * doubt.surprise.clamp(min=1) * variance.sqrt()).numpy()
 
@@ -243,7 +259,3 @@ def _found(keys: Sequence[str], labelled: Sequence[str]) -> tuple[Tensor, Tensor
     pairs = [(at, place[key]) for at, key in enumerate(keys) if key in place]
     at = torch.tensor(pairs, dtype=torch.int64).reshape(-1, 2)
     return at[:, 0], at[:, 1]
-
-
-def _factors(values: Tensor) -> Float[ndarray, "rows r"]:
-    return np.ascontiguousarray(values.numpy().astype(np.float32))

@@ -34,9 +34,11 @@ class Kernels:
         target: [n, m], the influence of pool row j on target row i.
         pool: [n, n], that of pool row j on pool row i; None where no objective needs it.
         existing: [e, m], that of existing example k on target row i; e may be 0.
+        existing_pool: [e, n], that of existing example k on pool row i; None where no objective needs it.
         masked: int [p, 2], pairs (i, j) of `target` that do not count.
         masked_pool: int [q, 2], pairs (i, j) of `pool` that do not count.
         known: int [k], target rows whose text an existing row has: they are covered as well as anything can.
+        known_pool: int [l], pool rows whose text an existing row has.
         groups: int [m], the task of every target row as a code; None where the target has no tasks.
         threads: at most so many work at once; 0 for all cores. Nothing depends on it.
 
@@ -47,9 +49,11 @@ class Kernels:
     target: Lines
     pool: Lines | None = None
     existing: Lines | None = None
+    existing_pool: Lines | None = None
     masked: Int[ndarray, "p 2"] = field(default_factory=_no_pairs)
     masked_pool: Int[ndarray, "q 2"] = field(default_factory=_no_pairs)
     known: Int[ndarray, " k"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
+    known_pool: Int[ndarray, " l"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     groups: Int[ndarray, " m"] | None = None
     threads: int = 0
 
@@ -63,6 +67,8 @@ class Kernels:
             raise ConfigError(f"the pool kernel is {self.pool.shape}; with {n} pool rows it must be ({n}, {n}).")
         if self.existing is not None and self.existing.shape[1] != m:
             raise ConfigError(f"the existing kernel has {self.existing.shape[1]} rows; it must have the target's {m}.")
+        if self.existing_pool is not None and self.existing_pool.shape[1] != n:
+            raise ConfigError(f"the existing_pool kernel has {self.existing_pool.shape[1]} rows; it must have {n}.")
         if self.groups is not None and self.groups.shape != (m,):
             raise ConfigError(f"groups has shape {self.groups.shape}; one code for each of {m} target rows is needed.")
 
@@ -73,6 +79,7 @@ class Kernels:
         *,
         pool: Float32[ndarray, "n n"] | None = None,
         existing: Float32[ndarray, "e m"] | None = None,
+        existing_pool: Float32[ndarray, "e n"] | None = None,
         masked: Int[ndarray, "p 2"] | None = None,
         masked_pool: Int[ndarray, "q 2"] | None = None,
         groups: Int[ndarray, " m"] | None = None,
@@ -88,11 +95,12 @@ class Kernels:
             name: None if matrix is None else _masked_lines(matrix, pairs, name)
             for name, matrix, pairs in (
                 ("target", target, masked), ("pool", pool, masked_pool), ("existing", existing, none),
+                ("existing_pool", existing_pool, none),
             )
         }  # fmt: skip
         found = lines["target"]
         assert found is not None
-        return cls(found, lines["pool"], lines["existing"], masked, masked_pool, groups=groups)
+        return cls(found, lines["pool"], lines["existing"], lines["existing_pool"], masked, masked_pool, groups=groups)
 
     @cached_property
     def of_target(self) -> Survey:
@@ -112,6 +120,12 @@ class Kernels:
         """The same of the existing rows' kernel."""
         assert self.existing is not None
         return survey(self.existing, threads=self.threads)
+
+    @cached_property
+    def of_existing_pool(self) -> Survey:
+        """The same of what the existing rows do for pool rows."""
+        assert self.existing_pool is not None
+        return survey(self.existing_pool, threads=self.threads)
 
     @cached_property
     def means(self) -> Float64[ndarray, " n"]:

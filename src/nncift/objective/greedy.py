@@ -20,6 +20,7 @@ from nncift.objective.optimisers import naive, stochastic, threshold
 from nncift.objective.picks import Picked
 from nncift.objective.problem import Coverage, CoverageProblem
 from nncift.objective.ranking import Ranking
+from nncift.objective.sparse import SparseCoverage
 from nncift.seeds import generator
 
 Optimizer = Literal["auto", "naive", "lazy", "stochastic", "threshold"]
@@ -105,7 +106,8 @@ def _ranking(
 ) -> Ranking:
     """The choice by gain per weight, and what follows it."""
     kept = [] if limits.kept is None else limits.kept.tolist()
-    worth = function.worth if isinstance(function, CoverageProblem) else None
+    covered = function.problem if isinstance(function, SparseCoverage) else function
+    worth = covered.worth if isinstance(covered, CoverageProblem) else None
     scores = worth if isinstance(function, CoverageProblem) and not function.rows else None
     if scores is not None:
         merit, chosen, picked = scores / weight, function.begin(search.threads), Picked()

@@ -18,6 +18,22 @@ from nncift.objective.together import Together
 
 
 @dataclass(frozen=True, slots=True)
+class Bound:
+    """What the kept entries tell of a set of candidates.
+
+    Attributes:
+        kept: how many entries of each row.
+        least, most: the coverage of the set by all entries lies between the two.
+        best: that of no set of as many candidates is above it.
+    """
+
+    kept: int
+    least: float
+    most: float
+    best: float
+
+
+@dataclass(frozen=True, slots=True)
 class SparseCoverage:
     """A coverage that knows the best t entries of every row alone; what is dropped is worth the row's start.
 
@@ -30,6 +46,7 @@ class SparseCoverage:
         rows: int32 [s], their rows, ascending within a candidate.
         values: float32 [s], what they are; all above the start of their row.
         beyond: float64 [r], the best entry of each row that was dropped, at most its cap; the start where none was.
+        keep: how many entries of a row are kept at most.
 
     *Cost*: at most t · r entries of 8 bytes; a gain takes as many steps as its candidate has entries.
     *Reference*: Lindgren, Wu and Dimakis 2016, Leveraging Sparsity for Efficient Submodular Data Summarization.
@@ -43,6 +60,7 @@ class SparseCoverage:
     rows: Int32[ndarray, " s"]
     values: Float32[ndarray, " s"]
     beyond: Float64[ndarray, " r"]
+    keep: int
 
     @classmethod
     def of(cls, problem: CoverageProblem, keep: int, *, threads: int = 0) -> SparseCoverage:
@@ -65,7 +83,7 @@ class SparseCoverage:
         order = np.argsort(ids.astype(np.int64) * problem.rows + rows, kind="stable")
         starts = np.searchsorted(ids[order], np.arange(problem.size + 1)).astype(np.int64)
         beyond = np.minimum(np.maximum(beyond, problem.start), limit)
-        return cls(problem, starts, rows[order].astype(np.int32), values[order], beyond)
+        return cls(problem, starts, rows[order].astype(np.int32), values[order], beyond, keep)
 
     @property
     def size(self) -> int:
@@ -107,6 +125,11 @@ class SparseCoverage:
         gains[chosen] = 0.0
         top = np.sort(gains)[::-1][: len(chosen)]
         return float((lifted - start).sum() + worth[chosen].sum() + top.sum())
+
+    def bound(self, chosen: Int[ndarray, " k"]) -> Bound:
+        """What is known of a set of candidates."""
+        least = self.value(chosen)
+        return Bound(self.keep, least, least + self.hidden(chosen), self.upper_bound(chosen))
 
     def _covered(self, chosen: Int[ndarray, " k"]) -> Float64[ndarray, " r"]:
         limit = self.problem.limit

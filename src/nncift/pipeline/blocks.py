@@ -26,11 +26,11 @@ class Block:
     """A part of the whole rectangle of a run.
 
     Attributes:
-        name: `target`, `pool` or `existing`, as in `Kernels`.
+        name: as in `Kernels`.
         rows, columns: which of the axes' rows and columns.
     """
 
-    name: Literal["target", "pool", "existing"]
+    name: Literal["target", "pool", "existing", "existing_pool"]
     rows: slice
     columns: slice
 
@@ -55,13 +55,15 @@ class Block:
 
 
 def blocks(axes: Axes) -> tuple[Block, ...]:
-    """What objectives know of the rectangle: target × pool, pool × pool, target × existing."""
+    """What objectives know of the rectangle: target × pool, pool × pool, target × existing, pool × existing."""
     rows, columns = kernel_shape(axes)
     found = [Block("target", slice(0, axes.m), slice(0, axes.n))]
     if rows > axes.m:
         found.append(Block("pool", slice(axes.m, rows), slice(0, axes.n)))
     if columns > axes.n:
         found.append(Block("existing", slice(0, axes.m), slice(axes.n, columns)))
+    if rows > axes.m and columns > axes.n:
+        found.append(Block("existing_pool", slice(axes.m, rows), slice(axes.n, columns)))
     return tuple(found)
 
 

@@ -103,19 +103,25 @@ class Filling:
         return DenseLines(values)
 
     def _kernels(self, found: dict[str, Lines]) -> Kernels:
-        axes = self.axes
-        of_pool = [block.inside(axes.masked) for block in blocks(axes) if block.name == "pool"]
-        twins = axes.masked[(axes.masked[:, 0] < axes.m) & (axes.masked[:, 1] >= axes.n)]
+        axes, of_target = self.axes, self._closed(found["target"], 0)
+        masked = {block.name: block.inside(axes.masked) for block in blocks(axes)}
+        twins = axes.masked[axes.masked[:, 1] >= axes.n, 0]  # rows whose text an existing row has
         kernels = Kernels(
-            self._closed(found["target"], 0),
+            of_target,
             self._closed(found["pool"], 0) if "pool" in found else None,
             self._closed(found["existing"], axes.n) if "existing" in found else None,
-            masked=blocks(axes)[0].inside(axes.masked),
-            known=np.unique(twins[:, 0]),
+            self._closed(found["existing_pool"], axes.n) if "existing_pool" in found else None,
+            masked=masked["target"],
+            known=np.unique(twins[twins < axes.m]),
+            known_pool=np.unique(twins[twins >= axes.m]) - axes.m,
             groups=axes.tasks,
             threads=self.threads,
         )
-        return replace(kernels, masked_pool=of_pool[0]) if of_pool else kernels
+        if "pool" in found:
+            return replace(kernels, masked_pool=masked["pool"])
+        if axes.own_target and axes.m == axes.n:  # one kernel is both
+            return replace(kernels, pool=of_target, masked_pool=masked["target"])
+        return kernels
 
     def _closed(self, lines: Lines, first: int) -> Lines:
         """The lines of candidates that stand from `first` on, those that are barred closed."""

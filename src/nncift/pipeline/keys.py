@@ -7,8 +7,9 @@ from typing import Any
 
 from nncift.config import SelectConfig, named_values
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.making import influence_key
 from nncift.pipeline.models import Models
-from nncift.pipeline.setup import Setup, influence_key
+from nncift.pipeline.setup import Setup
 from nncift.run import StageRecord, content_key
 
 CODE = {"embed": 1, "states": 1, "pace": 1, "label": 1, "estimate": 3, "select": 2}
@@ -33,7 +34,8 @@ def select_depends(
             "epsilon": config.epsilon,
             "parts": config.parts,
             "seed": config.seed,
-        },
+        }
+        | ({"entries": config.entries} if config.entries else {}),
         "eta": config.eta,
         "nu": config.nu,
         "known": config.known,

@@ -23,6 +23,7 @@ from nncift.objective.greedy import Search, greedy
 from nncift.objective.problem import CoverageProblem
 from nncift.objective.ranking import Ranking
 from nncift.objective.reasons import explain
+from nncift.objective.sparse import Bound, SparseCoverage
 from nncift.objective.survey import check_finite
 from nncift.pipeline.features import Readable
 from nncift.pipeline.filling import Filling
@@ -42,6 +43,7 @@ class Ranked:
             left out, or the objective covers no target rows.
         covers: whether the objective covers rows, so that gains can run out.
         flops: estimated floating-point operations of filling the kernels.
+        bound: what is known of a choice from the best entries of each row; None where all were kept.
     """
 
     picks: Picks
@@ -49,6 +51,7 @@ class Ranked:
     sampling_error: float | None
     covers: bool
     flops: int
+    bound: Bound | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,7 +124,10 @@ def make_ranker(
             ranking, reasons = objective.rank(_only(open_, kernels), budget, rows=helped)
             ranking = replace(ranking, order=open_[ranking.order])
             return Ranked(_picks(ranking, reasons), left_out > 0, None, False, flops)
-        function = objective.problem(kernels, eta=config.eta, nu=config.nu)
+        whole = objective.problem(kernels, eta=config.eta, nu=config.nu)
+        function = whole
+        if config.entries and isinstance(whole, CoverageProblem):
+            function = SparseCoverage.of(whole, config.entries, threads=config.threads)
         assert setup.allowance is not None
         lengths = models.lengths if setup.allowance.tokens is not None else None
         search = Search(config.optimizer, config.epsilon, config.seed, config.parts, config.threads)
@@ -129,13 +135,14 @@ def make_ranker(
         ranking = greedy(
             function, setup.allowance.limits(budget, own, lengths), rest=kernels.means, search=search, ties=ties
         )
-        represented = axes.rows[axes.m :] if objective.needs_pool else axes.rows[: axes.m]
-        scores = function.worth if isinstance(function, CoverageProblem) and not function.rows else None
+        represented = axes.rows[axes.m :] if objective.needs_pool and len(axes.rows) > axes.m else axes.rows[: axes.m]
+        scores = whole.worth if isinstance(whole, CoverageProblem) and not whole.rows else None
         merit = kernels.means if scores is None else scores
         reasons = explain(function, ranking, ids_of(represented), merit)
-        error = _sampling_error(function, ranking.order, left_out) if left_out else None
+        error = _sampling_error(whole, ranking.order, left_out) if left_out else None
         covers = scores is None and function.exhaustible
-        return Ranked(_picks(ranking, reasons), left_out > 0, error, covers, flops)
+        bound = function.bound(ranking.order) if isinstance(function, SparseCoverage) else None
+        return Ranked(_picks(ranking, reasons), left_out > 0, error, covers, flops, bound)
 
     def influences() -> Influences:
         kernels, _ = filled()

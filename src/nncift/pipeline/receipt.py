@@ -95,6 +95,11 @@ def choice_notes(ranked: Ranked, picks: Picks) -> dict[str, str]:
         notes["sampling"] = f"sampling the target gives its mean coverage a standard error of {error}"
     elif ranked.sampled:
         notes["sampling"] = "the target is sampled; what that does to this objective is not measured"
+    if (bound := ranked.bound) is not None and bound.best > 0:
+        notes["entries"] = (
+            f"each row keeps its best {bound.kept:,} candidates: the subset covers {bound.least / bound.best:.1%} to "
+            f"{min(1.0, bound.most / bound.best):.1%} of what any subset of its size can"
+        )
     if ranked.covers and picks.kept + picks.positive < len(picks.order):
         notes["gains"] = f"{picks.positive:,} of {len(picks.order):,} picks had a positive gain. {picks.rest_rule}"
     return notes

@@ -23,10 +23,11 @@ from nncift.pipeline import receipt
 from nncift.pipeline.features import read_states, readable
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
+from nncift.pipeline.making import make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import expected_features
-from nncift.pipeline.setup import Setup, make_estimator, prepare, with_labels
+from nncift.pipeline.setup import Setup, prepare, with_labels
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
 from nncift.recipe import read_recipe

@@ -25,8 +25,9 @@ from nncift.pipeline.donor import ESTIMATOR, Donor
 from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.features import Readable, read_states, state_blocks
 from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
-from nncift.pipeline.setup import Setup, class_key, make_estimator
+from nncift.pipeline.setup import Setup
 from nncift.progress import Reporter
 from nncift.run import RunFolder, StageRecord, Work, content_key
 

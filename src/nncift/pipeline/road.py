@@ -35,13 +35,14 @@ from nncift.pipeline.features import STATES, Readable, read_states, readable
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
+from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
 from nncift.pipeline.phases import phases_of
 from nncift.pipeline.ranking import Ranked, make_ranker
 from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
-from nncift.pipeline.setup import Setup, class_key, make_estimator, prepare, with_labels
+from nncift.pipeline.setup import Setup, prepare, with_labels
 from nncift.pipeline.states import arrays
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
@@ -339,6 +340,8 @@ class _Road:
             done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
         if sentence := receipt.short_of(setup, len(picks.order)):
             done.note("budget", sentence)
+        if ranked.bound is not None:
+            done.facts["entries"] = asdict(ranked.bound)
         if ranked.sampling_error is not None:
             done.facts["sampling_error"] = ranked.sampling_error
         for kind, sentence in receipt.choice_notes(ranked, picks).items():

@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import inspect
 from dataclasses import dataclass, replace
 from hashlib import sha256
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from nncift import registry
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool, keys_of, raw_of
 from nncift.data.views import join
 from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
-from nncift.estimator.base import Estimator, Layered
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
-from nncift.estimator.network import parse_hidden
 from nncift.estimator.schedule import Schedule, in_rounds
 from nncift.influence.base import Asked, Calls, Influence, calls_of, work
 from nncift.objective.base import Objective, Rule
@@ -28,10 +23,10 @@ from nncift.pipeline.allowance import Allowance, read_allowance
 from nncift.pipeline.asking import make_influence
 from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
-from nncift.pipeline.donor import trained_by
 from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
 from nncift.pipeline.journal import Pairs
+from nncift.pipeline.making import influence_key, make_estimator
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
 from nncift.run import lists_key
@@ -231,15 +226,22 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             if choosing.existing is None:
                 raise ConfigError(f"the objective `{objective.name}` needs --existing FILE, the rows already learnt.")
             existing = load_pool(choosing.existing, layout=choosing.existing_format, role="existing")
-        if objective.needs_pool and target is None:
+        if target is None and getattr(objective, "needs_target", False):
             raise ConfigError(f"the objective `{objective.name}` needs --target FILE.")
+        if choosing.entries and not getattr(objective, "sparse", False):
+            raise ConfigError(
+                f"--entries keeps the best candidates of each row, which the objective `{objective.name}` cannot do with. "
+                "Leave it out, or use --objective facility-location."
+            )
     axes = make_axes(
         pool.by_id(),
         target.by_id() if target else None,
         existing.by_id() if existing else None,
         pairwise=traits.pairwise,
         uses_target=traits.uses_target,
-        cover_pool=objective is not None and objective.needs_pool,
+        cover_pool=objective is not None
+        and objective.needs_pool
+        and not _is_own_target(target, pool, config.max_targets),
         max_targets=config.max_targets,
         seed=config.seed,
     )
@@ -271,6 +273,11 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
         most = found.open_pairs
         labels = buy_calls(labels, influence, found.draw, found.asked_of, found.calls, most=most)
     return with_labels(found, labels)
+
+
+def _is_own_target(target: Pool | None, pool: Pool, max_targets: int) -> bool:
+    """Whether the kernel of the target is that of the pool already."""
+    return target is None and len(pool) <= max_targets
 
 
 def with_labels(setup: Setup, labels: LabelBudget) -> Setup:
@@ -305,46 +312,3 @@ def with_labels(setup: Setup, labels: LabelBudget) -> Setup:
             "--features states reads the rows with a language model: add --model, or use --features embedding."
         )
     return found
-
-
-def influence_key(name: str, influence: Influence) -> str:
-    """What a teacher is told by in keys."""
-    return class_key(name, type(influence)) if ":" in name else influence.traits.name
-
-
-def class_key(name: str, cls: type) -> str:
-    """A registered name, or a user's `module:Class` with the hash of its file: what changes is another thing."""
-    place = inspect.getsourcefile(cls) if ":" in name else None
-    return f"{name} {sha256(Path(place).read_bytes()).hexdigest()}" if place else name
-
-
-def make_estimator(name: str, *, hidden: str | None = None) -> Estimator:
-    """The estimator behind a name; behind a run folder that which trained its estimator.
-
-    Args:
-        name: registered, or a user's `module:Class`.
-        hidden: its hidden layers in words; None for its own.
-
-    Raises:
-        ConfigError: it is unknown, is no estimator, has no hidden layers to choose, or is one of a run that cannot tell new
-            rows apart.
-    """
-    run, name = name, trained_by(name) if registry.is_folder("estimator", name) else name
-    made = registry.load("estimator", name)()
-    if not hasattr(made, "fit"):
-        raise ConfigError(
-            f"{name!r} is no estimator: it must be a dataclass with the method `fit`, and defaults for all."
-        )
-    if name != run and getattr(made, "reads", "all") == "nothing":
-        raise ConfigError(
-            f"the estimator of the run in {run!r} is `{name}`, which reads no text: new rows are all the same to it. "
-            "Train one that reads: --estimator gaussian-process."
-        )
-    if hidden is None:
-        return made
-    layout = parse_hidden(hidden)
-    if not isinstance(made, Layered):
-        raise ConfigError(
-            f"the estimator {name!r} has no hidden layers. Leave out --hidden, or say --estimator network."
-        )
-    return made.with_hidden(layout)

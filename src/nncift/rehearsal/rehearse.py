@@ -18,7 +18,7 @@ from nncift.errors import ConfigError
 from nncift.estimator.base import Estimator, Layered, Unsure
 from nncift.estimator.features import Features
 from nncift.estimator.rounds import Round
-from nncift.pipeline.setup import make_estimator
+from nncift.pipeline.making import make_estimator
 from nncift.progress import Reporter, Silent
 from nncift.rehearsal.continuing import continue_trial, says_how_sure
 from nncift.rehearsal.judging import Judge

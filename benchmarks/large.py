@@ -141,13 +141,13 @@ def select(
         pool, "--target", target[0], "--embedder", f"{vectors},{target[1]}", "--estimator", run, "--labels", "none",
         "--budget", "30%", "-o", place,
     )  # fmt: skip
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
     started = time.perf_counter()
-    if kill:
-        _kill_once(arguments, place, environment, rows / 400_000)
-    subprocess.run(arguments, env=environment, check=True, stdout=subprocess.DEVNULL)
+    spent = [_kill_once(arguments, place, environment, rows / 400_000)] if kill else []
+    process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
+    _, status, last = os.wait4(process.pid, 0)
+    assert status == 0, f"{arguments} ended with {status}"
     seconds = time.perf_counter() - started
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    spent.append(last)
     with (place / "subset.jsonl").open(encoding="utf-8") as stream:
         chosen = [json.loads(line)["id"] for line in stream]
     assert len(set(chosen)) == len(chosen) == round(0.3 * rows), "not as many rows as were asked for, each once"
@@ -158,23 +158,27 @@ def select(
         rows,
         len(chosen),
         seconds,
-        after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime,
-        after.ru_maxrss * 1024,
+        sum(one.ru_utime + one.ru_stime for one in spent),
+        max(one.ru_maxrss for one in spent) * 1024,
         float(near[[int(name.rpartition("-")[2]) for name in chosen]].mean()),
         float(near.mean()),
         kill,
     )
 
 
-def _kill_once(arguments: list[str], place: Path, environment: dict[str, str], seconds: float) -> None:
+def _kill_once(
+    arguments: list[str], place: Path, environment: dict[str, str], seconds: float
+) -> resource.struct_rusage:
     """Starts the run and kills it so many seconds after its vectors are laid out, while it works on the subset."""
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    while process.poll() is None and not (place / "embeddings" / "columns.npy").is_file():
+    until = time.monotonic() + GOAL_SECONDS
+    while time.monotonic() < until and not (place / "embeddings" / "columns.npy").is_file():
         time.sleep(0.2)
     time.sleep(seconds)
     process.send_signal(signal.SIGKILL)
-    process.wait()
+    _, _, spent = os.wait4(process.pid, 0)
     assert not (place / "done.json").is_file(), "it was done before it could be killed"
+    return spent
 
 
 def page(sizes: list[Size], exponents: dict[str, float]) -> str:

@@ -22,13 +22,13 @@ from nncift.estimator.budget import LabelBudget
 from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
-from nncift.pipeline.blocks import Backend, kernel_bytes
 from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import measure_pace, pairs_in
 from nncift.pipeline.receipt import anew_text, calls_text
 from nncift.pipeline.reuse import trained_anew
+from nncift.pipeline.route import Route
 from nncift.pipeline.setup import Setup, prepare, with_labels
 from nncift.progress import Reporter
 from nncift.run import Work
@@ -53,10 +53,9 @@ class Plan:
         state_lm_forwards: forwards to read each row for the estimator, kept ones included.
         phase_lm_forwards: forward passes over the chosen rows, to tell phases by.
         encoder_calls: texts to embed that the cache does not hold.
-        kernel_bytes: memory of the kernels where they are stored.
-        backend: whether they are (`dense`), or computed line by line (`tiled`).
+        route: whether the kernels are stored (`dense`) or computed line by line (`tiled`), why, and what that takes.
         training_anew: what an estimator of these rows would take, where that of another run is reused.
-        seconds: by stage, scaled up from timed probes (`embed`, `label`); stages without an entry take seconds at most.
+        seconds: by stage, scaled up from timed probes; stages without an entry take seconds at most.
     """
 
     rows: dict[str, int]
@@ -72,8 +71,7 @@ class Plan:
     state_lm_forwards: int
     phase_lm_forwards: int
     encoder_calls: int
-    kernel_bytes: int
-    backend: Backend
+    route: Route
     seconds: dict[str, float]
     training_anew: dict[str, Any] | None = None
 
@@ -104,9 +102,8 @@ class Plan:
             lines.append(f"Features: {self.state_lm_forwards:,} more calls, one for each row that the estimator reads.")
         if self.phase_lm_forwards:
             lines.append(f"Phases: {self.phase_lm_forwards:,} more calls, on the chosen rows.")
-        size = f"{self.kernel_bytes / 1e6:,.1f} MB"
-        stored = "" if self.backend == "dense" else " if they were stored; they are computed line by line instead"
-        lines.append(f"Texts to embed: {self.encoder_calls:,}. Kernels in memory: {size}{stored}.")
+        lines.append(f"Texts to embed: {self.encoder_calls:,}.")
+        lines.append(self.route.text())
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
         lines.append(f"Time: about {_time(sum(self.seconds.values()))}" + (f" ({parts})." if parts else "."))
         return lines
@@ -120,7 +117,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     """
     config = inherit(config)
     setup = prepare(config)
-    backend = setup.backend  # refuses what does not fit
+    route = setup.route  # refuses what does not fit
     models = Models(setup, reporter)
     donor = donor_of(config)
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
@@ -147,6 +144,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     if setup.reads_states:
         seconds["states"] = _probe_states(setup, models)
     objective = setup.objective
+    seconds["select"] = route.seconds(setup.budget, factors=setup.factors, threads=config.threads)
     return Plan(
         {role: len(pool) for role, pool in setup.pools()},
         describe_rejected(setup.pools()),
@@ -161,8 +159,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         setup.readable if setup.reads_states else 0,
         _phase_forwards(setup),
         encoder_calls,
-        kernel_bytes(setup.axes),
-        backend,
+        route,
         {stage: round(value, 1) for stage, value in seconds.items()},
         None if donor is None else trained_anew(donor, setup),
     )

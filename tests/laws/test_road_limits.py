@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import pytest
 import nncift
 from nncift.config import SelectConfig
 from nncift.errors import ConfigError
-from nncift.pipeline import blocks, select
+from nncift.pipeline import route, select
 from nncift.plan import plan
 from nncift.progress import Silent
 from nncift.selection import Selection
@@ -181,11 +182,32 @@ def test_the_plan_says_whether_the_kernel_is_stored_and_refuses_what_the_run_wou
 ) -> None:
     options = {"pool": str(corpus.pool), "budget": "20%", "output": "unused"}
     config = SelectConfig.of(corpus.options(**options))
-    assert plan(config, Silent()).backend == "dense"
+    assert plan(config, Silent()).route.backend == "dense"
     planned = plan(SelectConfig.of(corpus.options(backend="tiled", **options)), Silent())
-    assert planned.backend == "tiled" and any("line by line" in line for line in planned.lines())
-    monkeypatch.setattr(blocks, "memory", lambda: 4 * 80 * 9)  # as much as the kernel takes
-    assert plan(config, Silent()).backend == "tiled"
+    assert planned.route.backend == "tiled" and any("line by line" in line for line in planned.lines())
+    monkeypatch.setattr(route, "memory", lambda: 4 * 80 * 9)  # as much as the kernel takes
+    assert plan(config, Silent()).route.backend == "tiled"
     whole = SelectConfig.of(corpus.options(objective="round-robin", **options))
     with pytest.raises(ConfigError, match="more than half of this machine"):
         plan(whole, Silent())
+
+
+def test_the_plan_says_why_and_how_many_bytes_and_seconds_selection_takes(
+    corpus: Corpus, planted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    options = corpus.options(pool=str(corpus.pool), budget="20%", output="unused", estimator="paper", **planted)
+    found = plan(SelectConfig.of(options), Silent())
+    assert (found.route.shape, found.route.stored, found.route.bytes) == ((9, 80), 4 * 9 * 80, 4 * 9 * 80)
+    assert "at most an eighth of this machine" in found.route.text()
+    assert "select" in found.seconds and found.record()["route"]["factors"] == 4 * 100 * (9 + 80)
+    large = replace(found.route, shape=(5_000, 100_000))
+    few, many = (large.seconds(budget, factors=100, threads=1) for budget in (100, 50_000))
+    assert 0 < few < many
+    monkeypatch.setattr(route, "memory", lambda: 8 * 4 * 9 * 80 - 1)
+    told = plan(SelectConfig.of(options), Silent()).route.text()
+    assert "line by line from factors" in told and "stored they would take" in told
+    monkeypatch.setattr(route, "memory", lambda: 2 * 4 * 100 * (9 + 80) - 1)
+    with pytest.raises(
+        ConfigError, match=r"even in factors of 512 numbers a row the kernels of 9 rows × 80 candidates take"
+    ):
+        plan(SelectConfig.of(options | {"estimator": "gaussian-process", "backend": "tiled"}), Silent())

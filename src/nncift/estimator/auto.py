@@ -148,6 +148,11 @@ class Auto:
     fitted: ClassVar[type[FittedAuto]] = FittedAuto
     reads: ClassVar[Reads] = "all"
 
+    @property
+    def factors(self) -> int:
+        """Those of the largest that may be chosen."""
+        return max(registry.load("estimator", name)().factors for name in AMONG)
+
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedAuto:
         """Chooses, and fits what was chosen."""
         refuse_other_rows(labels, target, pool)

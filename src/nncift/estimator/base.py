@@ -82,7 +82,8 @@ Reads = Literal["nothing", "embedding", "all"]
 class Estimator(Protocol):
     """Learns influences.
 
-    Adding one: a frozen dataclass with `reads`, `fitted` and `fit` in a file of its own, and a line in the registry.
+    Adding one: a frozen dataclass with `reads`, `fitted` and `fit` in a file of its own, and a line in the registry. Where its
+    kernels are kept in more or fewer than 512 numbers a row, an attribute `factors` says how many at most.
     """
 
     reads: ClassVar[Reads]

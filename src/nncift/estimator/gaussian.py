@@ -18,7 +18,7 @@ from nncift.estimator.base import Reads, refuse_other_rows
 from nncift.estimator.covariance import Coordinates
 from nncift.estimator.evidence import Weights, choose_weights
 from nncift.estimator.features import Features
-from nncift.estimator.lens import Lens
+from nncift.estimator.lens import LANDMARKS, Lens
 from nncift.estimator.posterior import DENSE, Doubt, Parts, System
 from nncift.estimator.threads import one_thread
 from nncift.kernel.lowrank import LowRankKernel
@@ -202,6 +202,7 @@ class GaussianProcess:
 
     fitted: ClassVar[type[FittedGaussian]] = FittedGaussian
     reads: ClassVar[Reads] = "all"
+    factors: ClassVar[int] = 2 * LANDMARKS
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedGaussian:
         """Fits it to labels; without a target the influence is pointwise."""

@@ -89,6 +89,7 @@ class Means:
 
     fitted: ClassVar[type[FittedMeans]] = FittedMeans
     reads: ClassVar[Reads] = "nothing"
+    factors: ClassVar[int] = 1
 
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedMeans:
         """Fits the effects."""

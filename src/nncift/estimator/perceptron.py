@@ -102,6 +102,11 @@ class Network:
             coordinates = Coordinates.of([pool] if target is None else [target, pool])
         return _fitted(labels, target, pool, coordinates, config=self.config, seed=seed)
 
+    @property
+    def factors(self) -> int:
+        """See `Estimator`."""
+        return (*self.config.hidden, 1)[0]
+
     def with_hidden(self, hidden: Hidden) -> Network:
         """The same with other hidden layers."""
         return replace(self, config=replace(self.config, hidden=hidden))
@@ -126,6 +131,11 @@ class PaperNetwork:
     def fit(self, labels: Labels, target: Features | None, pool: Features, *, seed: int) -> FittedNetwork:
         """Trains the network."""
         return _fitted(labels, target, pool, None, config=self.config, seed=seed)
+
+    @property
+    def factors(self) -> int:
+        """See `Estimator`."""
+        return (*self.config.hidden, 1)[0]
 
     def with_hidden(self, hidden: Hidden) -> PaperNetwork:
         """The same with other hidden layers."""

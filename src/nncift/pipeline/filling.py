@@ -17,9 +17,10 @@ from nncift.kernel.corrected import CorrectedKernel
 from nncift.kernel.lines import MASKED, ClosedLines, DenseLines, Lines
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.objective.base import Kernels
-from nncift.pipeline.blocks import Backend, Block, blocks
+from nncift.pipeline.blocks import Block, blocks
 from nncift.pipeline.features import Readable
 from nncift.pipeline.inputs import Axes, kernel_shape
+from nncift.pipeline.route import Backend
 from nncift.progress import Reporter
 
 
@@ -67,7 +68,7 @@ class Filling:
         """Exact kernels of a free influence, some candidates at a time, without a list of all pairs."""
         factors = session.factors if isinstance(session, FactoredSession) else None
         if self.backend == "tiled":
-            assert factors is not None  # `choose_backend` was told
+            assert factors is not None  # `choose_route` was told
             found = {b.name: self._lines(_product(factors, b), b, _nothing(b)) for b in blocks(self.axes)}
             return self._kernels(found)
         parts = {block.name: np.empty(block.shape[::-1], dtype=np.float32) for block in blocks(self.axes)}

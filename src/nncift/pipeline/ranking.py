@@ -95,7 +95,7 @@ def make_ranker(
     if len(own) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
     helped = ids_of(axes.rows[: axes.m]) or ["every target"]
-    layout = Filling(axes, setup.backend, barred, config.threads)
+    layout = Filling(axes, setup.route.backend, barred, config.threads)
 
     @cache
     def filled() -> tuple[Kernels, int]:

@@ -64,7 +64,7 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
         raise ConfigError("no run folder: add -o RUN.")
     setup = prepare(config)
     assert setup.objective is not None
-    _ = setup.backend  # refuses before anything is spent
+    _ = setup.route  # refuses before anything is spent
     with closing(RunFolder(Path(config.output))) as folder:
         return _Road(folder, setup, reporter or Silent()).select(config, setup.objective)
 

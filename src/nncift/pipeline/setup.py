@@ -21,7 +21,6 @@ from nncift.objective.base import Objective, Rule
 from nncift.pipeline.affording import buy_calls
 from nncift.pipeline.allowance import Allowance, read_allowance
 from nncift.pipeline.asking import make_influence
-from nncift.pipeline.blocks import Backend, choose_backend
 from nncift.pipeline.choosing import choose_objective
 from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.inputs import Axes, kernel_shape, make_axes
@@ -29,9 +28,11 @@ from nncift.pipeline.journal import Pairs
 from nncift.pipeline.making import influence_key, make_estimator
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
+from nncift.pipeline.route import Route, choose_route
 from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
+_FACTORS = 512  # numbers a row of an estimator that does not say
 _TIMED = 1024  # pairs that a pace is measured on, at most
 
 _CHEAP = 0.1  # of what labelling every pair takes: so much may reading every row add
@@ -126,11 +127,18 @@ class Setup:
         return usual if plain is None or usual in ("all", "pointwise") else plain
 
     @property
-    def backend(self) -> Backend:
-        """Whether kernels are stored or evaluated line by line.
+    def factors(self) -> int:
+        """Numbers a row, at most, in the factors that kernels are computed from; 0 where these are the embeddings."""
+        if self.exact or not isinstance(self.config, SelectConfig):
+            return 0
+        return getattr(make_estimator(self.config.estimator, hidden=self.config.hidden), "factors", _FACTORS)
+
+    @property
+    def route(self) -> Route:
+        """Whether kernels are stored or evaluated line by line, and why.
 
         Raises:
-            ConfigError: they must be stored and do not fit.
+            ConfigError: they do not fit.
         """
         asked = self.config.backend if isinstance(self.config, SelectConfig) else "dense"
         whole = ""
@@ -140,7 +148,7 @@ class Setup:
             whole = "every pair has a label"
         elif self.exact and not getattr(self.influence, "inner_product", False):
             whole = f"`{self.influence.traits.name}` is no inner product that could be kept in factors"
-        return choose_backend(self.axes, asked, whole=whole)
+        return choose_route(self.axes, asked, whole=whole, factors=self.factors)
 
     @property
     def reads_states(self) -> bool:

@@ -195,11 +195,13 @@ def test_the_plan_says_whether_the_kernel_is_stored_and_refuses_what_the_run_wou
 def test_the_plan_says_why_and_how_many_bytes_and_seconds_selection_takes(
     corpus: Corpus, planted: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    options = corpus.options(pool=str(corpus.pool), budget="20%", output="unused", estimator="paper", **planted)
+    options = corpus.options(
+        pool=str(corpus.pool), budget="20%", output="unused", estimator="paper", hidden="2", **planted
+    )
     found = plan(SelectConfig.of(options), Silent())
     assert (found.route.shape, found.route.stored, found.route.bytes) == ((9, 80), 4 * 9 * 80, 4 * 9 * 80)
     assert "at most an eighth of this machine" in found.route.text()
-    assert "select" in found.seconds and found.record()["route"]["factors"] == 4 * 100 * (9 + 80)
+    assert "select" in found.seconds and found.record()["route"]["factors"] == 4 * 2 * (9 + 80)
     large = replace(found.route, shape=(5_000, 100_000))
     few, many = (large.seconds(budget, factors=100, threads=1) for budget in (100, 50_000))
     assert 0 < few < many

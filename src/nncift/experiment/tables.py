@@ -69,13 +69,14 @@ heat: two axes and a value
     {kind: heat, name: layouts, x: width, y: layers, value: {from: fidelity, figure: r2}}
     {kind: heat, name: seconds, x: v, y: u, value: {from: select, figure: seconds}}
 A table and a heat map.
-value:      from: `evaluate` (figure: mean, diff_random; by, metric as in `where`), `fidelity` (figure as there; `where` names the
-            estimator) or `select` (figure: any counter of the ledger, such as flops, seconds, lm_forwards).
+value:      from: `evaluate` (figure: mean, diff_random; by, metric as in `where`), `fidelity` (figure as there; `where` names
+            the estimator) or `select` (figure: any counter of the ledger, such as flops, seconds, lm_forwards).
 over:       [axes] that are averaged. Default [seed].
 
 Published figures
 -----------------
-published:  {model: phi-3 or llama-8b} and, for each axis whose values are called otherwise here than there, {axis: {here: there}}.
+published:  {model: phi-3 or llama-8b} and, for each axis whose values are called otherwise here than there,
+            {axis: {here: there}}.
             There: data: mixinstruct, alpaca; influence: selectit, less, similarity, delift; how: exact, nncift, distilgpt2;
             by: icl, lora; metric: rouge1, bge, judge. A value that is not published has no figure.
 """

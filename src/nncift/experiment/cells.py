@@ -145,9 +145,7 @@ def combinations(facts: Iterable[Fact], axes: Sequence[str], experiment: Experim
     """The values of some axes that occur together, the first axis slowest, each in the order of the recipe."""
     there = {tuple(fact.axes.get(axis, "") for axis in axes) for fact in facts}
     facts = list(facts)
-    places = [
-        {value: k for k, value in enumerate(experiment.ordered(axis, _values(facts, axis)))} for axis in axes
-    ]
+    places = [{value: k for k, value in enumerate(experiment.ordered(axis, _values(facts, axis)))} for axis in axes]
     return sorted(there, key=lambda one: [place.get(value, -1) for place, value in zip(places, one, strict=True)])
 
 

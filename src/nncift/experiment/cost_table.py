@@ -24,8 +24,8 @@ _MEASURED = (
     "experiment had done counts in full here too."
 )
 _PAPER = (
-    "The published costs of NN-CIFT all equal 0.0025 times the exact cost plus one constant of 47 s. That is not how we count: a "
-    "share of 0.25 % of the pairs costs that only where every pair costs the same (DELIFT), not where rows do (LESS, SelectIT), "
+    "The published costs of NN-CIFT all equal 0.0025 times the exact cost plus one constant of 47 s. That is not how we count: "
+    "0.25 % of the pairs cost that share only where every pair costs the same (DELIFT), not where rows do (LESS, SelectIT), "
     "nor for embeddings, which the network needs as well."
 )
 
@@ -123,7 +123,9 @@ def _measured(rows: Sequence[_Row], spec: Spec) -> Block:
     partly = [fact.cell for row in rows for fact in row.facts if 0.02 <= fact.value.reused < 1]
     notes = [_MEASURED]
     if unknown:
-        notes.append(f"All labels were found computed, and what they took is not in these numbers: {', '.join(unknown)}.")
+        notes.append(
+            f"All labels were found computed, and what they took is not in these numbers: {', '.join(unknown)}."
+        )
     if partly:
         notes.append(f"Some labels were found computed; the others' cost is scaled up: {', '.join(partly)}.")
     return Block("Measured", (*spec.fields["rows"], *heads, *more), len(spec.fields["rows"]), body, tuple(notes))
@@ -131,11 +133,15 @@ def _measured(rows: Sequence[_Row], spec: Spec) -> Block:
 
 def _stages(rows: Sequence[_Row], spec: Spec) -> Block:
     there = [stage for stage in STAGES if any(stage in fact.value.stages for row in rows for fact in row.facts)]
-    body = tuple((*_names(row, spec), *(seconds(mean_of(row.facts, "seconds", stage)) for stage in there)) for row in rows)
+    body = tuple(
+        (*_names(row, spec), *(seconds(mean_of(row.facts, "seconds", stage)) for stage in there)) for row in rows
+    )
     return Block("Seconds by stage", (*spec.fields["rows"], *there), len(spec.fields["rows"]), body)
 
 
-def paper_arithmetic(row_seconds_after_labels: float, exact_seconds: float, constant: float | str) -> tuple[float, float]:
+def paper_arithmetic(
+    row_seconds_after_labels: float, exact_seconds: float, constant: float | str
+) -> tuple[float, float]:
     """The constant, and what the paper's arithmetic makes of the exact seconds.
 
     Args:
@@ -148,7 +154,14 @@ def paper_arithmetic(row_seconds_after_labels: float, exact_seconds: float, cons
 
 
 def _paper(rows: Sequence[_Row], spec: Spec) -> Block:
-    heads = ("seconds measured", "exact seconds", "constant", "0.0025 × exact + constant", "saved so", "saved as measured")
+    heads = (
+        "seconds measured",
+        "exact seconds",
+        "constant",
+        "0.0025 × exact + constant",
+        "saved so",
+        "saved as measured",
+    )
     body = []
     for row in rows:
         reckoned = _reckoned(row, spec)
@@ -183,7 +196,7 @@ def _published(rows: Sequence[_Row], spec: Spec) -> Block:
 
 def _lines(page: Page, row: _Row, spec: Spec) -> list[dict[str, Value]]:
     """The CSV lines of a row: its total, and one for each stage."""
-    place: dict[str, Value] = page.axes | dict(zip(spec.fields["rows"], row.names, strict=True))
+    place: dict[str, Value] = {**page.axes, **dict(zip(spec.fields["rows"], row.names, strict=True))}
     lines = []
     for stage in (None, *STAGES):
         if stage is not None and mean_of(row.facts, "seconds", stage) is None:
@@ -191,10 +204,12 @@ def _lines(page: Page, row: _Row, spec: Spec) -> list[dict[str, Value]]:
         values = {name: mean_of(row.facts, name, stage) for name in _COUNTERS[1:]}
         lines.append(place | {"stage": stage or "total", "runs": len(row.facts)} | values)
     reckoned = _reckoned(row, spec)
-    lines[0] |= {"labels": row.value("labels"), "flops_saved": row.saved("flops"), "seconds_saved": row.saved("seconds")}
+    lines[0] |= {
+        "labels": row.value("labels"),
+        "flops_saved": row.saved("flops"),
+        "seconds_saved": row.saved("seconds"),
+    }
     lines[0] |= {"paper_arithmetic_seconds": None if reckoned is None else reckoned[2]}
     lines[0] |= {"published_seconds": None if row.published is None else row.published.value}
     lines[0] |= {"published_source": None if row.published is None else row.published.source}
     return lines
-
-

@@ -28,7 +28,7 @@ _NOTE = (
     "influences, 0 for random and 1 for exact greedy."
 )
 _WORDS = {MEANS: "row + column means"}
-_BASELINE_NOTE = "Guesses that read no text: predict the mean of the labels; row and column means (`means`)."
+_BASELINE_NOTE = "Guesses that read no text: predict the mean of the labels; row and column means."
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,13 +48,14 @@ def fidelity_table(experiment: Experiment, spec: Spec) -> tuple[Table, list[Curv
     """One row for each value of `x` and line; the same as curves, one drawing a page."""
     facts = narrowed(fidelity_facts(experiment), spec.where)
     own = [fact for fact in facts if fact.axes["estimator"] != MEAN]
-    used = {spec.fields["x"], *spec.fields["lines"], "labels", "design"}
+    used = {spec.fields["x"], *spec.fields["lines"], "labels"}
     blocks: list[Block] = []
     lines: list[dict[str, Value]] = []
     drawings = []
     for page in paged(own, experiment, spec, used):
         guesses = [fact for fact in facts if fact.axes["estimator"] == MEAN]
-        guesses = narrowed(guesses, {axis: (value,) for axis, value in page.axes.items() if axis != "estimator"})
+        on = {axis: (value,) for axis, value in page.axes.items() if axis not in ("estimator", "design")}
+        guesses = narrowed(guesses, on)
         whole = Page(page.axes, (*page.facts, *guesses))
         points = _points(whole, experiment, spec)
         blocks.append(_block(page, points, spec))
@@ -136,7 +137,7 @@ def _panels(points: Sequence[_Point], experiment: Experiment, spec: Spec) -> tup
 
 def _lines(page: Page, point: _Point, spec: Spec) -> list[dict[str, Value]]:
     """One for each figure."""
-    place: dict[str, Value] = page.axes | {spec.fields["x"]: point.x}
+    place: dict[str, Value] = {**page.axes, spec.fields["x"]: point.x}
     place |= dict(zip(spec.fields["lines"], point.line, strict=True))
     return [
         place | {"labels": point.labels, "figure": name, "mean": None if one is None else one[0]}

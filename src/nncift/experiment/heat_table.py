@@ -10,7 +10,7 @@ import numpy as np
 from nncift.experiment.cells import Experiment, Fact, combinations, narrowed, paged
 from nncift.experiment.drawing import HeatMap
 from nncift.experiment.ledgers import ledger_facts
-from nncift.experiment.rehearsed import fidelity_facts, figure
+from nncift.experiment.rehearsed import MEAN, fidelity_facts, figure
 from nncift.experiment.scores import CONTROL, score_facts
 from nncift.experiment.specs import Spec
 from nncift.experiment.wording import metric_words, quantity, score
@@ -21,7 +21,9 @@ def heat_table(experiment: Experiment, spec: Spec) -> tuple[Table, list[tuple[di
     """A grid and a heat map for each combination of the other axes."""
     fields = spec.fields
     facts = narrowed(_numbers(experiment, fields["value"]), spec.where)
-    used = {fields["x"], fields["y"], *fields["over"]} | ({"labels"} if fields["value"]["from"] == "fidelity" else set())
+    used = {fields["x"], fields["y"], *fields["over"]} | (
+        {"labels"} if fields["value"]["from"] == "fidelity" else set()
+    )
     blocks: list[Block] = []
     lines: list[dict[str, Value]] = []
     maps = []
@@ -44,7 +46,9 @@ def heat_table(experiment: Experiment, spec: Spec) -> tuple[Table, list[tuple[di
             for a, x in enumerate(xs)
         ]
         grid = np.array([[np.nan if value is None else value for value in row] for row in values])
-        maps.append((page.axes, HeatMap(_what(fields["value"]), fields["x"], fields["y"], heads[1:], tuple(names), grid, texts)))
+        maps.append(
+            (page.axes, HeatMap(_what(fields["value"]), fields["x"], fields["y"], heads[1:], tuple(names), grid, texts))
+        )
     return Table(tuple(blocks), tuple(lines)), maps
 
 
@@ -57,7 +61,7 @@ def _numbers(experiment: Experiment, value: dict[str, Any]) -> Iterator[Fact]:
                 yield Fact(fact.axes, fact.value.total[name], fact.cell)
     elif value["from"] == "fidelity":
         for fact in fidelity_facts(experiment):
-            if (found := figure(fact.value, name)) is not None:
+            if fact.axes["estimator"] != MEAN and (found := figure(fact.value, name)) is not None:
                 yield Fact(fact.axes, found[0], fact.cell)
     else:
         wanted = {word: (str(value[word]),) for word in ("by", "metric") if word in value}
@@ -86,5 +90,5 @@ def _what(value: dict[str, Any]) -> str:
     """The value in words."""
     words = [str(value["by"])] if "by" in value else []
     words += [metric_words(str(value["metric"]))] if "metric" in value else []
-    figure = {"mean": "", "diff_random": "minus random"}.get(value["figure"], value["figure"])
+    figure = {"mean": "", "diff_random": "minus random"}.get(value["figure"], str(value["figure"]))
     return " ".join([*words, figure]).strip()

@@ -24,8 +24,8 @@ _RANDOM = (
     "verdicts are those of the evaluation, adjusted for all of its comparisons. Controls get no verdict."
 )
 _EXACT = (
-    "Row minus the exact row. Seeds are paired. `through random`: both were compared with the same random draws on the same "
-    "test rows, and the two intervals are added in squares, as if independent; `unpaired`: the intervals of the two means "
+    "Row minus the exact row. Seeds are paired. Through random: both were compared with the same random draws on the same "
+    "test rows, and the two intervals are added in squares, as if independent; unpaired: the intervals of the two means "
     "are, which is wider. Scores row by row are not kept in the records, so nothing is paired by test row directly."
 )
 
@@ -112,7 +112,10 @@ def _blocks(page: Page, places: Sequence[_Place], experiment: Experiment, spec: 
         body = []
         for row in rows:
             found = [by_place.get((row, column)) for column in columns]
-            texts = [DASH if one is None else _TEXTS[cell](one, _metric(one, m)) for one, m in zip(found, metrics, strict=True)]
+            texts = [
+                DASH if one is None else _TEXTS[cell](one, _metric(one, m))
+                for one, m in zip(found, metrics, strict=True)
+            ]
             if any(text != DASH for text in texts):
                 names = [spec.word(axis, value) for axis, value in zip(spec.fields["rows"], row, strict=True)]
                 body.append((*names, *texts))
@@ -230,4 +233,3 @@ def _line(page: Page, one: _Place, spec: Spec) -> dict[str, Value]:
 def _columns(name: str, value: float | None, ends: End) -> dict[str, Value]:
     low, high = (None, None) if ends is None else ends
     return {name: value, f"{name}_low": low, f"{name}_high": high}
-

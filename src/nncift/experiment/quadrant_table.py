@@ -15,11 +15,13 @@ from nncift.rehearsal.quadrants import PARTS
 
 GUESSES = ("predict the mean", "predict 0 of [0, 1]", "uniform random in [0, 1]", "row + column means")
 _MSE = (
-    "Mean ± standard error over repeats, of all known pairs of the part. Influences are scaled to [0, 1] by the smallest and the "
-    "largest known one. An MSE below that of `predict the mean` of the labels is what reading the texts is worth."
+    "Mean ± standard error over repeats, of all known pairs of the part. Influences are scaled to [0, 1] by the smallest and "
+    "the largest known one. An MSE below that of predicting the mean of the labels is what reading the texts is worth."
 )
 _R2 = "Against the mean of the labels on the same pairs: 0 is no better than that mean, 1 is exact."
-_SPREAD = "Standard deviation of the exact influences, scaled to [0, 1]; its square is the MSE of guessing a part's own mean."
+_SPREAD = (
+    "Standard deviation of the exact influences, scaled to [0, 1]; its square is the MSE of guessing a part's own mean."
+)
 _PUBLISHED = (
     "As published, another model and other rows; no baseline was reported. The slides number the second part as labelled "
     "candidate and unlabelled target; the released code computes the second and the third the other way round."
@@ -43,7 +45,7 @@ def quadrant_table(experiment: Experiment, spec: Spec) -> Table:
     facts = narrowed(facts, wanted)
     blocks: list[Block] = []
     lines: list[dict[str, Value]] = []
-    for page in paged(facts, experiment, spec, {*spec.fields["rows"], "estimator", "labels", "design"}):
+    for page in paged(facts, experiment, spec, {*spec.fields["rows"], "estimator", "labels"}):
         rows = combinations(page.facts, spec.fields["rows"], experiment)
         rows.sort(key=lambda row: any(name in GUESSES for name in row))
         where = ", ".join(f"{axis} {spec.word(axis, value)}" for axis, value in page.axes.items())
@@ -77,7 +79,9 @@ def _found(page: Page, row: tuple[str, ...], part: str, figure: str, spec: Spec)
     there = [fact for fact in page.facts if all(fact.axes.get(axis, "") == one for axis, one in place.items())]
     if not any(name in GUESSES for name in row):
         there = [fact for fact in there if fact.axes["estimator"] not in GUESSES]
-    guesses = [one if (one := fact.axes["estimator"]) in GUESSES and figure in ("mse", "r2") else None for fact in there]
+    guesses = [
+        one if (one := fact.axes["estimator"]) in GUESSES and figure in ("mse", "r2") else None for fact in there
+    ]
     return averaged([scaled(fact.value, part, figure, guess) for fact, guess in zip(there, guesses, strict=True)])
 
 
@@ -117,7 +121,7 @@ def _published_rows(spec: Spec) -> list[tuple[str, ...]]:
 
 
 def _lines(page: Page, row: tuple[str, ...], spec: Spec) -> Iterator[dict[str, Value]]:
-    place: dict[str, Value] = page.axes | dict(zip(spec.fields["rows"], row, strict=True))
+    place: dict[str, Value] = {**page.axes, **dict(zip(spec.fields["rows"], row, strict=True))}
     for part in PARTS:
         line: dict[str, Value] = {"part": part}
         for figure in ("mse", "r2", "sd", "pairs"):

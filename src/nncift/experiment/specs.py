@@ -110,7 +110,9 @@ def _spec(entry: Any, place: int, axes: Collection[str]) -> Spec:
         known = f"Known: {', '.join(_DEFAULTS)}." if kind is None else did_you_mean(str(kind), tuple(_DEFAULTS))
         raise ConfigError(f"table {place} has the kind {kind!r}. {known}")
     if not isinstance(name, str) or not re.fullmatch(r"\w[\w.-]*", name, re.ASCII):
-        raise ConfigError(f"table {place} has the name {name!r}; it names files: letters, digits, `-`, `_` and `.` only.")
+        raise ConfigError(
+            f"table {place} has the name {name!r}; it names files: letters, digits, `-`, `_` and `.` only."
+        )
     kind = cast(Kind, kind)
     where = f"table {name!r}"
     known = (*_COMMON, *_DEFAULTS[kind])
@@ -201,7 +203,9 @@ def _check_value(value: Any, where: str) -> None:
     ConfigError: what a heat map shows is not said, or cannot be shown.
     """
     if not isinstance(value, Mapping) or value.get("from") not in ("evaluate", "fidelity", "select"):
-        raise ConfigError(f"{where}: value is {value!r}; write {{from: evaluate, by: lora, metric: loss, figure: mean}}.")
+        raise ConfigError(
+            f"{where}: value is {value!r}; write {{from: evaluate, by: lora, metric: loss, figure: mean}}."
+        )
     _check_names(list(value), ("from", "by", "metric", "figure"), f"{where}: value")
     figures = {"evaluate": SCORES, "fidelity": (*FIGURES, *GAINS, *MORE)}.get(str(value["from"]))
     if figures is not None:

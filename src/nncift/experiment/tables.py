@@ -80,3 +80,106 @@ published:  {model: phi-3 or llama-8b} and, for each axis whose values are calle
             There: data: mixinstruct, alpaca; influence: selectit, less, similarity, delift; how: exact, nncift, distilgpt2;
             by: icl, lora; metric: rouge1, bge, judge. A value that is not published has no figure.
 """
+
+from __future__ import annotations
+
+import logging
+import re
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from nncift.errors import MissingExtraError
+from nncift.experiment.cells import Experiment, read_experiment
+from nncift.experiment.cost_table import cost_table
+from nncift.experiment.fidelity_table import fidelity_table
+from nncift.experiment.figures import draw_curves, draw_heat
+from nncift.experiment.heat_table import heat_table
+from nncift.experiment.main_table import main_table
+from nncift.experiment.quadrant_table import quadrant_table
+from nncift.experiment.specs import Spec
+from nncift.experiment.writing import Table, write_table
+
+log = logging.getLogger(__name__)
+
+Draw = Callable[[Path, str], list[Path]]
+"""Writes one figure at a path without suffix, with a title."""
+
+
+def write_tables(folder: Path) -> list[Path]:
+    """Writes every table and figure that the recipe of an experiment asks for, from what its cells found.
+
+    Use it after a run, or any time later: nothing is computed anew, and the same records give the same bytes.
+
+    Args:
+        folder: of the experiment; `tables` and `figures` are made in it.
+
+    Returns:
+        The files, in the order of the recipe. Without matplotlib those of figures are missing, and a warning says so.
+
+    Raises:
+        DataError: the recipe or a record is missing or damaged.
+        ConfigError: the recipe asks for a table that there is not.
+    """
+    experiment = read_experiment(folder)
+    written: list[Path] = []
+    undrawn: dict[str, None] = {}
+    for spec in experiment.tables:
+        table, drawings = _made(experiment, spec)
+        images = _draw(spec, drawings, folder / "figures", experiment, undrawn)
+        place = folder / "tables"
+        place.mkdir(parents=True, exist_ok=True)
+        whole = Table(table.blocks, table.lines, (*table.notes, *_notes(table, experiment)))
+        shown = [f"../figures/{path.name}" for path in images if path.suffix == ".svg"]
+        title = spec.title or experiment.title
+        written += write_table(whole, place, spec.name, title=title, claim=experiment.claim, images=shown)
+        written += images
+    for message in undrawn:
+        log.warning("%s The tables are written without them.", message)
+    return written
+
+
+def _made(experiment: Experiment, spec: Spec) -> tuple[Table, list[tuple[dict[str, str], Draw]]]:
+    """A table, and the figures of its pages."""
+    if spec.kind == "main":
+        return main_table(experiment, spec), []
+    if spec.kind == "costs":
+        return cost_table(experiment, spec), []
+    if spec.kind == "quadrants":
+        return quadrant_table(experiment, spec), []
+    if spec.kind == "heat":
+        table, maps = heat_table(experiment, spec)
+        return table, [(page, lambda stem, title, heat=heat: draw_heat(heat, stem, title=title)) for page, heat in maps]
+    table, curves = fidelity_table(experiment, spec)
+    return table, [
+        (one.page, lambda stem, title, panels=one.panels: draw_curves(panels, stem, title=title))
+        for one in curves
+        if one.panels
+    ]
+
+
+def _draw(
+    spec: Spec,
+    drawings: Sequence[tuple[dict[str, str], Draw]],
+    folder: Path,
+    experiment: Experiment,
+    undrawn: dict[str, None],
+) -> list[Path]:
+    """The files of all pages; a page's axes are in the names where there are several."""
+    paths: list[Path] = []
+    for number, (page, draw) in enumerate(drawings, start=1):
+        folder.mkdir(parents=True, exist_ok=True)
+        words = ".".join(re.sub(r"[^\w-]+", "-", value, flags=re.ASCII).strip("-") for value in page.values())
+        name = f"{spec.name}-{number}-{words}".rstrip("-") if len(drawings) > 1 else spec.name
+        where = ", ".join(f"{axis} {spec.word(axis, value)}" for axis, value in page.items())
+        title = spec.title or experiment.title
+        try:
+            paths += draw(folder / name, f"{title} ({where})" if where else title)
+        except MissingExtraError as error:
+            undrawn[str(error)] = None
+    return paths
+
+
+def _notes(table: Table, experiment: Experiment) -> list[str]:
+    """What is not in a table because it is not there."""
+    notes = [] if table.blocks else ["No finished cell holds anything for this table."]
+    return [*notes, *(f"{cell.name} failed: {cell.error}" for cell in experiment.cells if cell.error is not None)]

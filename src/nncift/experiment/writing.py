@@ -91,20 +91,20 @@ def write_table(table: Table, folder: Path, name: str, *, title: str, claim: str
     return paths
 
 
-def _clean(text: str) -> str:
+def clean(text: str) -> str:
     """On one line, and nothing that cannot be printed or encoded."""
     return "".join(one if one.isprintable() else "\ufffd" for one in " ".join(text.split()))
 
 
 def markdown(text: str) -> str:
     """Words as Markdown shows them, in a table too."""
-    escaped = _MARKDOWN.sub(r"\\\1", _clean(text).replace("&", "&amp;").replace("<", "&lt;"))
+    escaped = _MARKDOWN.sub(r"\\\1", clean(text).replace("&", "&amp;").replace("<", "&lt;"))
     return escaped.replace("](", "]\\(")
 
 
 def latex(text: str) -> str:
     """Words as LaTeX shows them."""
-    return "".join(_LATEX.get(one, one) for one in _clean(text))
+    return "".join(_LATEX.get(one, one) for one in clean(text))
 
 
 def _markdown(table: Table, title: str, claim: str, images: Sequence[str]) -> str:
@@ -125,10 +125,12 @@ def _csv(lines: Sequence[Mapping[str, Value]]) -> str:
     heads = list(dict.fromkeys(head for line in lines for head in line))
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([_clean(head) for head in heads])
+    writer.writerow([clean(head) for head in heads])
     for line in lines:
         cells = [line.get(head) for head in heads]
-        writer.writerow([_clean(cell) if isinstance(cell, str) else "" if cell is None else repr(cell) for cell in cells])
+        writer.writerow(
+            [clean(cell) if isinstance(cell, str) else "" if cell is None else repr(cell) for cell in cells]
+        )
     return stream.getvalue()
 
 
@@ -136,7 +138,11 @@ def _latex(table: Table, title: str) -> str:
     lines = ["% Needs \\usepackage{booktabs}."]
     for block in table.blocks:
         form = "l" * block.names + "r" * (len(block.columns) - block.names)
-        lines += ["\\begin{table}", f"\\caption{{{latex(f'{title}: {block.heading}')}}}", f"\\begin{{tabular}}{{{form}}}"]
+        lines += [
+            "\\begin{table}",
+            f"\\caption{{{latex(f'{title}: {block.heading}')}}}",
+            f"\\begin{{tabular}}{{{form}}}",
+        ]
         lines += ["\\toprule", _row(block.columns), "\\midrule", *map(_row, block.rows), "\\bottomrule"]
         lines += ["\\end{tabular}", *(f"\\par {latex(note)}" for note in block.notes), "\\end{table}", ""]
     lines += [f"% {latex(note)}" for note in table.notes]

@@ -64,14 +64,18 @@ def spent(result: Mapping[str, Any]) -> Spent | None:
         }
     names = dict.fromkeys(key for found in stages.values() for key in found)
     total = {key: sum(found.get(key, 0.0) for found in stages.values()) for key in names}
-    total["peak_memory"] = max(found.get("peak_memory", 0.0) for found in stages.values())
+    if "peak_memory" in names:
+        total["peak_memory"] = max(found.get("peak_memory", 0.0) for found in stages.values())
     return Spent(stages, total, _labels(result), reused)
 
 
 def _labels(result: Mapping[str, Any]) -> int | None:
+    """Exact influences: as the result says, else those that the estimator had."""
+    if isinstance(result.get("labels"), int):
+        return result["labels"]
     fidelity = result.get("fidelity") or {}
-    found = result.get("labels", fidelity.get("labels"))
-    return found if isinstance(found, int) else None
+    parts = [fidelity.get(name) for name in ("trained_on", "held_out")]
+    return sum(parts) if all(isinstance(part, int) for part in parts) else None
 
 
 def mean_of(facts: Sequence[Fact], counter: str, stage: str | None = None) -> float | None:

@@ -9,7 +9,7 @@ import numpy as np
 
 from nncift.experiment.cells import Experiment, Page, combinations, narrowed, paged
 from nncift.experiment.pooling import End, Number
-from nncift.experiment.published import Figure, find, mean_relative_difference
+from nncift.experiment.published import Figure, find, mean_relative_difference, model_of
 from nncift.experiment.scores import CONTROL, Against, Runs, at, score_facts
 from nncift.experiment.specs import Spec
 from nncift.experiment.wording import metric_words, score, share, with_ends
@@ -197,9 +197,14 @@ def _relative(places: Sequence[_Place], spec: Spec) -> tuple[str, ...]:
         for name, values in kinds.items()
         if values
     ]
-    if told and fields["published"] is not None:
-        model = fields["published"]["model"]
-        told.append(f"published, recomputed for {model}: {mean_relative_difference(model):.2%} (nncift, 48 places)")
+    models = (
+        [] if fields["published"] is None else [model_of(fields["published"], one.runs.facts[0].axes) for one in places]
+    )
+    told += [
+        f"published, recomputed for {model}: {mean_relative_difference(model):.2%} (nncift, 48 places)"
+        for model in dict.fromkeys(models)
+        if told and model
+    ]
     return tuple(f"{one}." for one in told)
 
 

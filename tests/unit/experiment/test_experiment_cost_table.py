@@ -28,7 +28,7 @@ def written(folder: Path, *, cheap: dict | None = None, spec: dict | None = None
             cell(
                 f"select/nncift.{seed}",
                 axes | {"how": "nncift", "seed": seed},
-                {"costs": cheap or CHEAP, "labels": 500},
+                {"costs": cheap or CHEAP, "fidelity": {"trained_on": 450, "held_out": 50}},
             )
             for seed in (0, 1)
         ),

@@ -74,8 +74,8 @@ def _labels(result: Mapping[str, Any]) -> int | None:
     if isinstance(result.get("labels"), int):
         return result["labels"]
     fidelity = result.get("fidelity") or {}
-    parts = [fidelity.get(name) for name in ("trained_on", "held_out")]
-    return sum(parts) if all(isinstance(part, int) for part in parts) else None
+    parts = [int(fidelity[name]) for name in ("trained_on", "held_out") if name in fidelity]
+    return sum(parts) if len(parts) == 2 else None
 
 
 def mean_of(facts: Sequence[Fact], counter: str, stage: str | None = None) -> float | None:

@@ -32,6 +32,16 @@ class Spent:
     labels: int | None
     reused: float
 
+    @property
+    def known(self) -> bool:
+        """Whether what labels took is known: not where all of them were found computed."""
+        return self.reused < 1
+
+    @property
+    def embedded(self) -> bool:
+        """Whether texts were embedded where embeddings were needed; else they were found computed, or given."""
+        return "embed" not in self.stages or self.stages["embed"].get("encoder_forwards", 0) > 0
+
     def after_labels(self) -> float:
         """Seconds of what follows embedding and labelling: training, predicting and choosing."""
         return sum(found["seconds"] for stage, found in self.stages.items() if stage not in _LABELLING)
@@ -79,7 +89,8 @@ def _labels(result: Mapping[str, Any]) -> int | None:
 
 
 def mean_of(facts: Sequence[Fact], counter: str, stage: str | None = None) -> float | None:
-    """A counter's mean over runs; None where no run has it."""
-    places = [fact.value.total if stage is None else fact.value.stages.get(stage, {}) for fact in facts]
+    """A counter's mean over the runs of which it is known what they took; None where there is none."""
+    told = [fact.value for fact in facts if fact.value.known]
+    places = [one.total if stage is None else one.stages.get(stage, {}) for one in told]
     values = [place[counter] for place in places if counter in place]
     return float(np.mean(values)) if values else None

@@ -122,12 +122,11 @@ def _blocks(page: Page, places: Sequence[_Place], experiment: Experiment, spec: 
         heading = f"{what} ({where})" if where else what
         return Block(heading, heads, len(spec.fields["rows"]), tuple(body), notes) if body else None
 
-    exact = " · ".join(f"{axis} {value}" for axis, value in spec.fields["exact"].items())
     sources = tuple(dict.fromkeys(one.published.source for one in places if one.published))
     found = [
         block("Scores", "mean", (_MEANS,)),
         block("Difference to random", "random", (_RANDOM,)),
-        block(f"Difference to the exact function ({exact})", "exact", (_EXACT, *_relative(places, spec))),
+        block("Difference to the exact function", "exact", (_EXACT, *_relative(places, spec))),
         block("As published, with other models and rows (difference to its exact row)", "published", sources),
     ]
     return [one for one in found if one is not None]

@@ -1,0 +1,1 @@
+"""Grids of ordinary runs from a recipe: cells that are resumed one by one, planned before anything is spent, and tabulated."""

@@ -1,0 +1,1 @@
+"""Grids of runs: the paper's tables, its cost table and its studies."""

@@ -234,7 +234,7 @@ def _taken(spec: Any) -> tuple[str, list[str], int]:
 
 def _cut(found: list[Found], spec: Mapping[str, Any], account: Account) -> list[Found]:
     low, high = _slice(spec)
-    if len(found) < (low + 1 if high is None else high):
+    if "rows" in spec and len(found) < (low + 1 if high is None else high):
         raise DataError(
             f"`rows: {spec['rows']}` of {_source(spec)} asks for "
             f"{f'row {low:,}' if high is None else f'{high - low:,} rows up to row {high:,}'}, and there are "

@@ -138,8 +138,9 @@ def test_parts_follow_each_other(tmp_path: Path) -> None:
         {"messages": [{"role": "user", "content": f"q{k}"}, {"role": "assistant", "content": f"a{k}"}]} for k in range(6)
     ])  # fmt: skip
     columns = {"prompt": "{messages[0][content]}", "completion": "{messages[-1][content]}", "task": "chat"}
+    plain = {"prompt": "{instruction}", "completion": "{output}"}
     parts = [
-        {"file": "rows.jsonl", "columns": {"prompt": "{instruction}", "completion": "{output}"}, "drop": ["instruction", "output", "input"], "rows": "0:2"},
+        {"file": "rows.jsonl", "columns": plain, "drop": ["instruction", "output", "input"], "rows": "0:2"},
         {"file": "chat.jsonl", "columns": columns, "drop": "all", "rows": "1:3"},
     ]  # fmt: skip
     found = prepared(tmp_path, ALPACA, parts=parts)

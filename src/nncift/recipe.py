@@ -12,7 +12,7 @@ import yaml
 
 from nncift.config import Options, SelectConfig, flag
 from nncift.errors import ConfigError
-from nncift.registry import PACKAGED_MODELS, names
+from nncift.registry import LAYERS, PACKAGED_MODELS, names
 from nncift.version import __version__
 
 _VERBS = ("select", "evaluate")  # whose recipes can be replayed
@@ -81,7 +81,7 @@ def resolved(config: SelectConfig) -> SelectConfig:
     changed = {
         name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
     }
-    models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
+    models = tuple(map(full_model, config.model))
     if config.takes_over:
         changed["estimator"] = full_path(config.estimator)
     if config.embedder is not None and config.embedder not in names("embedder"):
@@ -94,6 +94,12 @@ def resolved(config: SelectConfig) -> SelectConfig:
 def full_path(value: str) -> str:
     """The full path of a file or folder that is there; anything else stays as it is."""
     return str(Path(value).resolve()) if Path(value).exists() else value
+
+
+def full_model(name: str) -> str:
+    """The full path of a language model that is a file or folder, its number of layers behind it; any other as it is."""
+    whole, cut, layers = name.partition(LAYERS)
+    return name if whole in PACKAGED_MODELS else f"{full_path(whole)}{cut}{layers}"
 
 
 def default_name(config: SelectConfig) -> str:

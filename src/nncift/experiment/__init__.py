@@ -1,1 +1,1 @@
-"""Grids of ordinary runs from a recipe: cells that are resumed one by one, planned before anything is spent, and tabulated."""
+"""Grids of runs: the paper's tables, its cost table and its studies, cell by cell from a recipe."""

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -208,20 +208,25 @@ class _Planner:
     def _labelling(self, cell: Cell, config: SelectConfig | LabelConfig, rows: Rows) -> Estimate:
         found = self.known[cell.name] = self.counter.labelling(config, rows)
         key = label_key(config, rows.files)
-        shares = self.first.setdefault(key, cell.name)
+        shares = self.first.setdefault(key, cell.name) if cell.verb == "select" else self.first.get(key, cell.name)
         shared = shares != cell.name and found.labels is not None and not found.at_most
         costs = _Costs(cell, self.recipe.data[cell.data])
         texts = sum(found.rows.values())
-        called = costs.forward(work(found.calls))
         rest = _sum([costs.forward(found.read), costs.embedded(texts)])
-        estimate = self._made(
-            cell, found.rows, _sum([called, rest]), found.seconds,
-            budget=found.budget, labels=found.labels, at_most=found.at_most, lm_forwards=found.calls.forwards,
-            lm_backwards=found.calls.backwards, read=found.read, texts=texts, shares=shares if shared else None,
-        )  # fmt: skip
+        whole = _sum([costs.forward(work(found.calls)), rest])
         if shared:  # what the total counts: the same without the labels
-            self.again[cell.name] = self._made(cell, found.rows, rest, 0.0, read=found.read, texts=texts)
-        return estimate
+            self.again[cell.name] = replace(self._made(cell, found.rows, rest), read=found.read, texts=texts)
+        return replace(
+            self._made(cell, found.rows, whole, beside=found.seconds),
+            budget=found.budget,
+            labels=found.labels,
+            at_most=found.at_most,
+            lm_forwards=found.calls.forwards,
+            lm_backwards=found.calls.backwards,
+            read=found.read,
+            texts=texts,
+            shares=shares if shared else None,
+        )
 
     def _measuring(self, cell: Cell, config: EvaluateConfig, rows: Rows) -> Estimate:
         found = measuring(config, {name: self.known[name] for name in cell.needs}, rows)
@@ -235,29 +240,30 @@ class _Planner:
             costs.graded(found.graded, config.judge_tokens) if config.judge is None else 0.0,
         ]
         counts = {role: count for role, count in rows.counts.items() if role in cell.roles}
-        return self._made(
-            cell, counts, _sum(spent), 0.0, trainings=found.trainings, lessons=found.lessons,
-            scored=found.scored + found.shown, answered=answered, graded=found.graded,
-        )  # fmt: skip
+        return replace(
+            self._made(cell, counts, _sum(spent)),
+            trainings=found.trainings,
+            lessons=found.lessons,
+            scored=found.scored + found.shown,
+            answered=answered,
+            graded=found.graded,
+        )
 
     def _reading(self, cell: Cell, config: FidelityConfig, rows: Rows) -> Estimate:
         counts = {role: count for role, count in rows.counts.items() if role in cell.roles}
         texts = sum(counts.values())
         read = texts if config.reads_states else 0
         costs = _Costs(cell, self.recipe.data[cell.data])
-        return self._made(cell, counts, _sum([costs.forward(read), costs.embedded(texts)]), 0.0, read=read, texts=texts)
+        whole = _sum([costs.forward(read), costs.embedded(texts)])
+        return replace(self._made(cell, counts, whole), read=read, texts=texts)
 
-    def _made(self, cell: Cell, rows: dict[str, int], flops: float | None, seconds: float, **counts: Any) -> Estimate:
+    def _made(self, cell: Cell, rows: dict[str, int], flops: float | None, *, beside: float = 0.0) -> Estimate:
+        """What every estimate says; `beside` are seconds that no operation stands for."""
         hardware = self.recipe.hardware
-        if hardware is not None and flops is not None:
-            time = seconds + flops / hardware.flops
-        else:
-            time = None
+        seconds = None if hardware is None or flops is None else beside + flops / hardware.flops
         record = None if self.folder is None else read_record(self.folder, cell.name)
         recorded = record is not None and record.done
-        return Estimate(
-            cell=cell.name, verb=cell.verb, rows=rows, flops=flops, seconds=time, recorded=recorded, **counts
-        )
+        return Estimate(cell=cell.name, verb=cell.verb, rows=rows, flops=flops, seconds=seconds, recorded=recorded)
 
 
 class _Costs:

@@ -1,4 +1,4 @@
-"""The cells of an experiment in their order: what is recorded is not done again, what fails is told and does not stop the rest."""
+"""The cells of an experiment in their order: what is recorded is not done again, and what fails does not stop the rest."""
 
 from __future__ import annotations
 

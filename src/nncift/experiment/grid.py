@@ -4,15 +4,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from hashlib import sha256
 from itertools import product
 from typing import Any
 
-from nncift.config import Options
+from nncift.config import LabelConfig, Options, SelectConfig
 from nncift.errors import ConfigError
+from nncift.estimator.budget import parse_labels
 from nncift.experiment.options import HINTS, ROLES, VERBS, part_for, roles_of
 from nncift.experiment.recipe import Recipe, Step
+from nncift.pipeline.asking import make_influence
+from nncift.pipeline.choosing import choose_objective
+from nncift.pipeline.setup import make_estimator
 from nncift.registry import did_you_mean
 
 _LONGEST = 120  # characters of a folder's name
@@ -90,7 +94,9 @@ def only(cells: Sequence[Cell], text: str | None) -> tuple[Cell, ...]:
         return tuple(cells)
     wanted = {cell.name for cell in cells if text in cell.name}
     if not wanted:
-        raise ConfigError(f"--only {text!r} is in no cell's name. {did_you_mean(text, tuple(cell.name for cell in cells)[:12])}")
+        raise ConfigError(
+            f"--only {text!r} is in no cell's name. {did_you_mean(text, tuple(cell.name for cell in cells)[:12])}"
+        )
     wanted |= {need for cell in cells if cell.name in wanted for need in cell.needs}
     return tuple(cell for cell in cells if cell.name in wanted)
 
@@ -135,7 +141,9 @@ def _cell(recipe: Recipe, step: Step, axes: dict[str, str]) -> Cell:
 
 def _only_data(recipe: Recipe, step: Step) -> str:
     if len(recipe.data) > 1:
-        raise ConfigError(f"the step `{step.verb}` does not run over `data`, of which there are several. Add it to `over`.")
+        raise ConfigError(
+            f"the step `{step.verb}` does not run over `data`, of which there are several. Add it to `over`."
+        )
     return next(iter(recipe.data))
 
 
@@ -160,9 +168,7 @@ def _linked(recipe: Recipe, step: Step, cell: Cell, cells: Sequence[Cell]) -> Ce
             f"the cell {cell.name} has {why} among those of `{read}`. Give both steps the same axes, or leave it out by "
             "`without`."
         )
-    return Cell(
-        cell.name, cell.verb, cell.axes, cell.options, cell.data, cell.roles, cell.hints, tuple(needs), cell.matrix
-    )
+    return replace(cell, needs=tuple(needs))
 
 
 def _refuse_doubles(cells: Sequence[Cell]) -> None:
@@ -189,5 +195,19 @@ def _check(cell: Cell) -> None:
     """
     files = {role: f"{role}.jsonl" for role in cell.roles} | {"matrix": "labels.npz", "subset": ("subset",)}
     config = cell.config(files)
+    try:
+        _check_names(config)
+    except ConfigError as error:
+        raise ConfigError(f"the cell {cell.name}: {error}") from error
     if cell.verb == "evaluate" and not getattr(config, "lds", False) and "test" not in cell.roles:
         raise ConfigError(f"the cell {cell.name} has no test rows: add `test` to the data set `{cell.data}`.")
+
+
+def _check_names(config: Options) -> None:
+    """Refuses words that stand for nothing: influences, objectives and estimators with their options, numbers of labels."""
+    if isinstance(config, LabelConfig | SelectConfig):
+        parse_labels(config.labels) if not config.takes_over else None
+        influence = make_influence(config)
+        if isinstance(config, SelectConfig):
+            choose_objective(config, influence)
+            make_estimator(config.estimator, hidden=config.hidden)

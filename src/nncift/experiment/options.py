@@ -90,6 +90,8 @@ def _check_option(where: str, name: str, value: Any, known: tuple[str, ...], nea
     if name in ROLES and name not in _NEVER_MISSING and value is None:
         return  # the data set has such rows, and this value does without them
     if name in _OWN:
-        mend = "Leave it out." if name in _NEVER_MISSING or name not in ROLES else "Say `null` to do without, or nothing."
+        mend = (
+            "Leave it out." if name in _NEVER_MISSING or name not in ROLES else "Say `null` to do without, or nothing."
+        )
         raise ConfigError(f"{where} sets `{name}`, which the experiment itself does. {mend}")
     raise ConfigError(f"{where} has the unknown option {name!r}. {did_you_mean(name, near)}")

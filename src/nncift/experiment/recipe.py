@@ -121,13 +121,17 @@ def load_recipe(name: str) -> Recipe:
     if path.is_dir():
         path = path / RECIPE
         if not path.is_file():
-            raise ConfigError(f"the folder {name!r} holds no {RECIPE}. Name a recipe file, or the folder of an experiment.")
+            raise ConfigError(
+                f"the folder {name!r} holds no {RECIPE}. Name a recipe file, or the folder of an experiment."
+            )
     if path.is_file():
         return parse_recipe(path.read_text(encoding="utf-8", errors="replace"), str(path))
     if name in shipped():
         text = files("nncift.experiment").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
         return parse_recipe(text, f"{name}.yaml")
-    raise ConfigError(f"there is no recipe file {name!r}, and none is shipped under that name. {did_you_mean(name, shipped())}")
+    raise ConfigError(
+        f"there is no recipe file {name!r}, and none is shipped under that name. {did_you_mean(name, shipped())}"
+    )
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
@@ -159,7 +163,9 @@ class _Loader(yaml.SafeLoader):
         seen: set[str] = set()
         for key, _ in node.value:
             if key.value in seen:
-                raise yaml.constructor.ConstructorError(None, None, f"the key {key.value!r} stands twice", key.start_mark)
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key.value!r} stands twice", key.start_mark
+                )
             seen.add(key.value)
         return super().construct_mapping(node, deep)
 
@@ -167,7 +173,9 @@ class _Loader(yaml.SafeLoader):
 _Loader.yaml_implicit_resolvers = {  # a copy: the resolvers of the base class belong to everybody
     first: [*resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
 }
-_Loader.add_implicit_resolver("tag:yaml.org,2002:float", re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+$"), [*"+-0123456789"])
+_Loader.add_implicit_resolver(
+    "tag:yaml.org,2002:float", re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+$"), [*"+-0123456789"]
+)
 
 
 def _recipe(body: dict[str, Any]) -> Recipe:

@@ -96,7 +96,13 @@ def cell_key(cell: Cell, config: Options, *, rows: Mapping[str, str], needs: Map
     }
     read = {role: rows[role] for role in (*cell.roles, "matrix") if role in rows}
     return content_key(
-        {"verb": cell.verb, "code": CODE[cell.verb], "options": said, "rows": read, "needs": dict(sorted(needs.items()))}
+        {
+            "verb": cell.verb,
+            "code": CODE[cell.verb],
+            "options": said,
+            "rows": read,
+            "needs": dict(sorted(needs.items())),
+        }
     )
 
 

@@ -82,18 +82,25 @@ def resolved(config: SelectConfig) -> SelectConfig:
         name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
     }
     models = tuple(map(full_model, config.model))
+    options = tuple(map(_full_option, config.option))
     if config.takes_over:
         changed["estimator"] = full_path(config.estimator)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")
         parts = config.embedder.split(",") if arrays else [config.embedder]
         changed["embedder"] = ",".join(map(full_path, parts))
-    return replace(config, model=models, **changed)
+    return replace(config, model=models, option=options, **changed)
 
 
 def full_path(value: str) -> str:
     """The full path of a file or folder that is there; anything else stays as it is."""
     return str(Path(value).resolve()) if Path(value).exists() else value
+
+
+def _full_option(entry: str) -> str:
+    """An option of an influence; one that names an array by its full path."""
+    name, equals, value = entry.partition("=")
+    return f"{name}{equals}{full_path(value.strip())}" if value.strip().endswith(".npz") else entry
 
 
 def full_model(name: str) -> str:

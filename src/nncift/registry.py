@@ -35,6 +35,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "ifd": "nncift.influence.ifd:InstructionFollowingDifficulty",
         "perplexity": "nncift.influence.perplexity:Perplexity",
         "length": "nncift.influence.length:Length",
+        "recorded": "nncift.influence.recorded:Recorded",
         "random": "nncift.influence.random:Random",
         "balanced-random": "nncift.influence.balanced:BalancedRandom",
     },

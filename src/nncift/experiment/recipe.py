@@ -243,7 +243,7 @@ def _step(number: int, given: Any, axes: tuple[str, ...]) -> Step:
             "as `matrix: FILE`."
         )
     options = _named(step.get("options") or {}, f"the options of {where}")
-    check_options(f"the options of {where}", options, [verb], hints=False)
+    check_options(f"the options of {where}", options, [verb])
     return Step(verb, tuple(dict.fromkeys(map(str, over))), options, subsets if verb == "evaluate" else None, matrix)
 
 

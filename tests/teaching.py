@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 from numpy import ndarray
 
+from nncift.data.arrays import write_npz
 from nncift.data.files import load_pool
 from nncift.data.rows import Example
 from nncift.influence.base import Asked, Context, Session
@@ -40,6 +41,16 @@ def toy_vectors(examples: Sequence[Example]) -> ndarray:
     """A unit vector of seven numbers for each id, whatever stands beside it."""
     found = [np.random.default_rng(int.from_bytes(row.id.encode(), "big")).standard_normal(7) for row in examples]
     return np.array([vector / np.linalg.norm(vector) for vector in found], dtype=np.float32).reshape(-1, 7)
+
+
+def needed_options(name: str, folder: Path, targets: Sequence[Example], pool: Sequence[Example]) -> dict[str, str]:
+    """What an influence cannot do without, made for these rows: the file of `recorded`."""
+    if name != "recorded":
+        return {}
+    ids = {"target_ids": np.array([row.id for row in targets]), "pool_ids": np.array([row.id for row in pool])}
+    values = np.random.default_rng(7).standard_normal((len(targets), len(pool))).astype(np.float32)
+    write_npz(folder / "recorded.npz", {"values": values, **ids})
+    return {"matrix": str(folder / "recorded.npz")}
 
 
 @dataclass(frozen=True)

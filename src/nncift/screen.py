@@ -15,11 +15,17 @@ from nncift.selection import Selection
 
 
 class Bars:
-    """Progress bars with rate and time left, one per stage; a finished stage leaves one line saying what came out."""
+    """Progress bars with rate and time left, one per stage; a finished stage leaves one line saying what came out.
 
-    def __init__(self, *, hidden: bool) -> None:
+    Args:
+        hidden: whether nothing is shown.
+        deepest: stages inside so many others leave no line; where there are many runs in one, their stages would be hundreds.
+    """
+
+    def __init__(self, *, hidden: bool, deepest: int = 1000) -> None:
         self.console = Console(stderr=True, highlight=False)
         self.hidden = hidden
+        self.deepest = deepest
         self.live = not hidden and self.console.is_terminal
         self.progress = Progress(
             TextColumn("{task.description:<8}"),
@@ -52,7 +58,7 @@ class Bars:
         """The innermost stage ended."""
         stage, task = self.stages.pop()
         self.progress.remove_task(task)
-        if not self.hidden:
+        if not self.hidden and len(self.stages) < self.deepest:
             self.console.print(f"{stage:<8} {summary}", markup=False, soft_wrap=True)
 
 

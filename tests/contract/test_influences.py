@@ -44,10 +44,11 @@ class Asked:
 
     name: str
     lm: LanguageModel
+    options: dict[str, str]
 
     @property
     def influence(self) -> Any:
-        return registry.load("influence", self.name)()
+        return registry.load("influence", self.name)(**self.options)
 
     def label(
         self,
@@ -73,10 +74,10 @@ class Asked:
 
 
 @pytest.fixture(params=NAMES)
-def asked(request: pytest.FixtureRequest, lm: LanguageModel) -> Asked:
+def asked(request: pytest.FixtureRequest, lm: LanguageModel, tmp_path: Path) -> Asked:
     if request.param in PACKAGES:
         pytest.importorskip(PACKAGES[request.param], reason=f"{PACKAGES[request.param]} is not installed")
-    return Asked(request.param, lm)
+    return Asked(request.param, lm, teaching.needed_options(request.param, tmp_path, TARGETS, POOL))
 
 
 def test_says_what_it_is(asked: Asked) -> None:
@@ -115,7 +116,7 @@ def test_a_list_of_pairs_gets_the_values_of_the_block(asked: Asked) -> None:
 def test_batch_size_and_padding_side_do_not_matter(name: str, kind: str) -> None:
     narrow, wide = toy_lm(kind, batch_tokens=96), toy_lm(kind, batch_tokens=4096)
     narrow.tokenizer.padding_side, wide.tokenizer.padding_side = "left", "right"
-    one, other = Asked(name, narrow), Asked(name, wide)
+    one, other = Asked(name, narrow, {}), Asked(name, wide, {})
     values = one.label(*one.every_pair())
     assert np.ptp(values) > 1e-4
     np.testing.assert_allclose(values, other.label(*other.every_pair()), atol=TOLERANCE)
@@ -188,6 +189,7 @@ def test_label_through_the_front_door(asked: Asked, tmp_path: Path) -> None:
         pool,
         target=target,
         influence=asked.name,
+        option=asked.options,
         model=model,
         labels="all",
         output=tmp_path / "labels.npz",

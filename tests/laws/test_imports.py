@@ -34,7 +34,7 @@ ORDER = (
         "demo",
         "__init__",
     ),
-    *("cli", "__main__"),
+    *("flags", "cli", "__main__"),
 )
 """Each room may use the foundations and what stands before it; `__init__` is the package's own front door."""
 

@@ -95,7 +95,7 @@ def test_log_likelihoods_agree_with_those_computed_elsewhere(gemma: str, shared_
     assert np.corrcoef(got.ravel(), expected.ravel())[0, 1] > 0.98
 
 
-@pytest.mark.parametrize("name", registry.names("influence"))
+@pytest.mark.parametrize("name", [name for name in registry.names("influence") if name != "recorded"])
 def test_every_influence_answers_on_real_rows(
     name: str, gemma: str, minilm: str, shared_data: Path, tmp_path: Path
 ) -> None:

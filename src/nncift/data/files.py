@@ -61,7 +61,7 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
     asked = None if layout == "auto" else check(layout)
     name = fspath(source) if isinstance(source, str | PathLike) else MEMORY
     try:
-        reading, path = _open(source, role)
+        reading, path = open_source(source, role)
         if path is not None and _is_large(path):
             pool = _stored(reading, path, asked, name, role)
         else:
@@ -73,8 +73,13 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
     return pool
 
 
-def _open(source: Source, role: str) -> tuple[Reading, Path | None]:
-    """The source's rows, and its file where it is one."""
+def open_source(source: Source, role: str) -> tuple[Reading, Path | None]:
+    """The source's rows before anything is known about their layout, and its file where it is one.
+
+    Raises:
+        DataError: there is no such file, or it is of no known type.
+        MissingExtraError: a hub source without the package `datasets`.
+    """
     if isinstance(source, str) and source.startswith(PREFIX):
         return _once("jsonl", read_hub(source)), None
     if isinstance(source, str | PathLike):

@@ -10,8 +10,8 @@ from typing import Literal, get_args
 
 from nncift.config import Options, at_least, flag, setting
 from nncift.errors import ConfigError
-from nncift.recipe import full_path
-from nncift.registry import PACKAGED_MODELS, did_you_mean
+from nncift.recipe import full_model, full_path
+from nncift.registry import did_you_mean
 
 By = Literal["icl", "lora"]
 Metric = Literal["loss", "rouge", "bge", "judge"]
@@ -26,7 +26,9 @@ class EvaluateConfig(Options):
     test: str | None = setting("Rows to measure on; those that are in the pool are left out.", None)
     pool: str | None = setting("What the subsets were chosen from; a run folder knows it.", None)
     target: str | None = setting("What the `embedding` control selects for; a run folder knows it.", None, short="-t")
-    model: str = setting("Language model: hub id, folder, .gguf file, or gemma-3-270m.", short="-m")
+    model: str = setting(
+        "Language model: hub id, folder, .gguf file, or gemma-3-270m; NAME#layers=6 keeps its first layers.", short="-m"
+    )
     embedder: str | None = setting("Sentence-transformers id or folder, or `minilm`.", None, short="-e")
     by: str = setting("How a subset is put to the test: lora (fine-tuning), icl (demonstrations), or both.", "lora")
     metrics: str = setting("loss, rouge, bge (similarity of embeddings), judge; separated by commas.", "loss")
@@ -117,9 +119,8 @@ class EvaluateConfig(Options):
 def resolved_evaluation(config: EvaluateConfig) -> EvaluateConfig:
     """The options with local files and folders by their full path, so that a recipe works from any folder."""
     changed = {name: full_path(value) for name in ("pool", "target", "test") if (value := getattr(config, name))}
-    if config.model not in PACKAGED_MODELS:
-        changed["model"] = full_path(config.model)
-    return replace(config, subset=tuple(map(full_path, config.subset)), **changed)
+    model = full_model(config.model)
+    return replace(config, subset=tuple(map(full_path, config.subset)), model=model, **changed)
 
 
 def evaluation_name(config: EvaluateConfig) -> str:

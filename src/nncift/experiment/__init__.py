@@ -1,1 +1,1 @@
-"""Grids of runs, and the tables and figures of what they found."""
+"""Grids of runs: the paper's tables, its cost table and its studies, cell by cell from a recipe."""

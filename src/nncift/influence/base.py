@@ -238,9 +238,23 @@ class Exacting(Influence, Protocol):
         ...
 
 
+@runtime_checkable
+class ReadsFiles(Influence, Protocol):
+    """An influence function with options that name files."""
+
+    def contents(self) -> dict[str, str]:
+        """Those options, each with the hash of its file's bytes for a value: what keys tell its influences by."""
+        ...
+
+
 def work(calls: Calls) -> int:
     """Calls in units of one forward pass."""
     return calls.forwards + 2 * calls.backwards
+
+
+def files_read(influence: Influence) -> dict[str, str]:
+    """`ReadsFiles.contents`; nothing where it reads none."""
+    return influence.contents() if isinstance(influence, ReadsFiles) else {}
 
 
 def calls_of(influence: Influence, asked: Asked) -> Calls:

@@ -24,6 +24,7 @@ from nncift.lm.device import Placement
 from nncift.lm.head import OutputHead
 from nncift.lm.hub import ask_hub
 from nncift.lm.identity import identify
+from nncift.lm.layers import check_layers, cut_fingerprint, cut_layers, whole_name
 from nncift.lm.meter import Meter, count_weights
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import shares_prefixes
@@ -43,7 +44,7 @@ def load_language_model(
     """Loads a causal language model and its tokenizer.
 
     Args:
-        name: a hub id, a folder, a `.gguf` file, or an alias (`gemma-3-270m`).
+        name: a hub id, a folder, a `.gguf` file, or an alias (`gemma-3-270m`); `NAME#layers=6` keeps its first layers.
         placement: from `nncift.lm.device.place`.
         max_length: context limit in tokens; the model's own limit where that is smaller.
         quantize: `4bit` loads through bitsandbytes (NF4, double quantisation); not with a `.gguf` file.
@@ -56,7 +57,8 @@ def load_language_model(
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
     refuse_packed(name, quantize)
-    source, options = _opened(name, trust_remote_code=trust_remote_code)
+    whole, layers = whole_name(name)
+    source, options = _opened(whole, trust_remote_code=trust_remote_code)
     file = options.get("gguf_file")
     # straight to where it runs: the memory beside a GPU is often too small to hold a model first
     straight = quantize or placement.device.startswith("cuda")
@@ -78,8 +80,9 @@ def load_language_model(
             raise
         except Exception as error:  # the loaders raise a dozen types; all mean the same to a user
             raise ModelError(_load_sentence(name, error)) from error
+        cut_layers(name, model, layers)
         _keep_packing(model)
-        fingerprint = identify(source if not file else Path(source) / file) or name
+        fingerprint = cut_fingerprint(identify(source if not file else Path(source) / file) or whole, layers)
         limit = context_length(model.config, max_length)
         lm = prepare(name, model, tokenizer, placement, fingerprint=fingerprint, max_length=limit)
     return replace(lm, quantize=quantize)
@@ -109,7 +112,8 @@ def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool
     """
     from transformers import AutoConfig, AutoTokenizer
 
-    source, options = _opened(name, trust_remote_code=trust_remote_code)
+    whole, layers = whole_name(name)
+    source, options = _opened(whole, trust_remote_code=trust_remote_code)
     try:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
@@ -117,6 +121,7 @@ def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool
             tokenizer = AutoTokenizer.from_pretrained(source, **options)
     except Exception as error:  # as above
         raise ModelError(_load_sentence(name, error)) from error
+    check_layers(name, config, layers)
     return tokenizer, context_length(config, max_length)
 
 
@@ -124,7 +129,7 @@ def refuse_packed(name: str, quantize: str | None) -> None:
     """Raises:
     ModelError: a `.gguf` file is to be loaded in four bits.
     """
-    if quantize and Path(name).suffix == ".gguf":
+    if quantize and Path(whole_name(name)[0]).suffix == ".gguf":
         raise ModelError(
             f"--quantize {quantize} does not apply to {name!r}: a .gguf file is unpacked when it is read. Leave the option "
             "out, or name the folder or hub id of the model that the file was made from."
@@ -184,8 +189,10 @@ def model_fingerprint(name: str) -> str | None:
     Raises:
         ModelError, MissingExtraError: as in `load_language_model`.
     """
-    source, file = _resolve(name)
-    return identify(Path(source) / file if file else source)
+    whole, layers = whole_name(name)
+    source, file = _resolve(whole)
+    known = identify(Path(source) / file if file else source)
+    return None if known is None else cut_fingerprint(known, layers)
 
 
 def _resolve(name: str) -> tuple[str, str | None]:

@@ -16,7 +16,7 @@ from nncift.embed.precomputed import Role
 from nncift.errors import ConfigError
 from nncift.estimator.budget import DesignKind, LabelBudget, parse_labels
 from nncift.estimator.schedule import Schedule, in_rounds
-from nncift.influence.base import Asked, Calls, Influence, calls_of, work
+from nncift.influence.base import Asked, Calls, Influence, calls_of, files_read, work
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline.affording import buy_calls
 from nncift.pipeline.allowance import Allowance, read_allowance
@@ -186,7 +186,7 @@ class Setup:
             drawn = self.rounds.record() | {"design": self.config.design, "seed": self.config.seed}
         depends = {
             "influence": influence_key(self.config.influence, self.influence),
-            "options": self.config.teacher_options(),
+            "options": self.config.teacher_options() | files_read(self.influence),
             "rows": self.axes.fingerprint,
             "targets": self.axes.m,
             "pool": self.axes.n,

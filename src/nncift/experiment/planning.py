@@ -21,7 +21,8 @@ from nncift.experiment.grid import Cell, make_grid, only
 from nncift.experiment.recipe import DataSet, Hardware, Recipe
 from nncift.experiment.records import read_record
 from nncift.experiment.sharing import label_key
-from nncift.influence.base import work
+from nncift.influence.base import Calls, work
+from nncift.pipeline.receipt import calls_text
 from nncift.rehearsal.options import FidelityConfig
 
 _GRADE = 3  # a judge reads the instruction, the answer and the reference
@@ -75,7 +76,7 @@ class Estimate:
         if self.labels is not None:
             parts.append(f"{self.labels:,} labels{' at most' if self.at_most else ''}")
         if self.lm_forwards or self.lm_backwards:
-            parts.append(f"{self.lm_forwards:,} forward and {self.lm_backwards:,} backward calls")
+            parts.append(f"{calls_text(Calls(self.lm_forwards, self.lm_backwards))} calls")
         named = {"read": "rows read", "trainings": "trainings", "lessons": "rows trained on", "scored": "scored"}
         named |= {"answered": "answered", "graded": "graded"}
         parts += [f"{getattr(self, name):,} {word}" for name, word in named.items() if getattr(self, name)]
@@ -135,7 +136,7 @@ class ExperimentPlan:
         parts += [
             f"{total[name]:,.0f} {word}"
             for name, word in (
-                ("labels", "labels"), ("lm_forwards", "forward"), ("lm_backwards", "backward calls for them"),
+                ("labels", "labels"), ("lm_forwards", "forward calls"), ("lm_backwards", "backward calls"),
                 ("trainings", "trainings"), ("answered", "answers"), ("graded", "grades"),
             )
             if total[name]
@@ -208,8 +209,10 @@ class _Planner:
     def _labelling(self, cell: Cell, config: SelectConfig | LabelConfig, rows: Rows) -> Estimate:
         found = self.known[cell.name] = self.counter.labelling(config, rows)
         key = label_key(config, rows.files)
-        shares = self.first.setdefault(key, cell.name) if cell.verb == "select" else self.first.get(key, cell.name)
-        shared = shares != cell.name and found.labels is not None and not found.at_most
+        if cell.verb == "select" and found.labels is not None:  # who has labels to lend
+            self.first.setdefault(key, cell.name)
+        shares = self.first.get(key, cell.name)
+        shared = shares != cell.name and not found.at_most
         costs = _Costs(cell, self.recipe.data[cell.data])
         texts = sum(found.rows.values())
         rest = _sum([costs.forward(found.read), costs.embedded(texts)])

@@ -14,6 +14,7 @@ from nncift.estimator.dense import Figures, candidate_figures, pair_figures
 from nncift.estimator.rounds import Round
 from nncift.rehearsal.gains import Yardstick
 from nncift.rehearsal.matrix import Matrix
+from nncift.rehearsal.quadrants import Quadrants, quadrants
 
 Candidates = Literal["all", "unseen"]
 
@@ -28,6 +29,8 @@ class Judged:
         gains: of the objective, by budget; None where there are none.
         seconds: that fitting and predicting took; None for a guess that takes none.
         rounds: the learning curve, where labels were drawn in rounds.
+        quadrants: the errors by whether candidate and target have a label; None over some candidates only, and where all
+            pairs would be in one of them.
     """
 
     labels: int
@@ -35,6 +38,7 @@ class Judged:
     gains: Figures | None
     seconds: float | None
     rounds: tuple[Round, ...] | None = None
+    quadrants: Quadrants | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,15 +65,18 @@ class Judge:
         labelled: Bool[ndarray, "m n"],
         unseen: Int[ndarray, " u"],
         *,
+        seed: int,
         seconds: float | None,
         sd: Float[ndarray, " n"] | None = None,
         rounds: tuple[Round, ...] | None = None,
     ) -> dict[Candidates, Judged]:
-        """The figures over all candidates, and where some were withheld from labelling over those alone."""
+        """The figures over all candidates, and where some were withheld from labelling over those alone; the seed is that of
+        the estimators."""
         gains = None if self.yardstick is None else self.yardstick.gains(predicted)
         open_ = self.matrix.known & ~labelled
         everyone = self._figures(predicted, labels, open_, self.matrix.candidates, sd)
-        found: dict[Candidates, Judged] = {"all": Judged(len(labels), everyone, gains, seconds, rounds)}
+        parts = quadrants(self.matrix.values, predicted, self.matrix.known, labels, seed=seed)
+        found: dict[Candidates, Judged] = {"all": Judged(len(labels), everyone, gains, seconds, rounds, parts)}
         if len(unseen):
             apart = np.zeros(len(self.matrix.pool_ids), dtype=bool)
             apart[unseen] = True

@@ -6,9 +6,10 @@ from typing import Any, TypedDict
 
 import numpy as np
 
-from nncift.estimator.dense import CANDIDATES, PAIRS
+from nncift.estimator.dense import CANDIDATES, PAIRS, Figures
 from nncift.rehearsal.gains import BUDGETS
 from nncift.rehearsal.judging import Candidates, Judged
+from nncift.rehearsal.quadrants import PARTS, Part, Quadrants
 
 Row = tuple[str, str, bool]
 """Design, estimator, and whether `select` would take these."""
@@ -25,9 +26,34 @@ class Figure(TypedDict):
     se: float | None
 
 
+class Errors(TypedDict):
+    """Squared error in squared label units, and R² against the mean of the labels."""
+
+    mse: Figure | None
+    r2: Figure | None
+
+
+class PartRecord(Errors):
+    """One quadrant: how many known pairs it has, how far their influences spread, the errors of the estimator and those of
+    guesses."""
+
+    pairs: Figure | None
+    sd: Figure | None
+    baselines: dict[str, Errors]
+
+
+class QuadrantsRecord(TypedDict):
+    """Errors by whether candidate and target have a label; `low` and `high` are what 0 and 1 are of influences scaled to
+    [0, 1], so that an error in these units is `mse / (high - low)²`."""
+
+    low: float
+    high: float
+    parts: dict[str, PartRecord | None]
+
+
 class Record(TypedDict):
     """One row; a figure is None where it has no meaning. `learning` has the curve of each repeat whose labels were drawn in
-    rounds."""
+    rounds; `quadrants` is there for all candidates, unless each of them and each target has a label."""
 
     design: str
     estimator: str
@@ -44,6 +70,7 @@ class Record(TypedDict):
     objective_gain: dict[str, Figure | None] | None
     seconds: Figure | None
     learning: list[list[dict[str, Any]]] | None
+    quadrants: QuadrantsRecord | None
 
 
 class Tally:
@@ -97,4 +124,31 @@ def _record(candidates: Candidates, row: Row, repeats: list[Judged]) -> Record:
         "objective_gain": {name: figure([one[name] for one in gains]) for name in BUDGETS} if gains else None,
         "seconds": figure([one.seconds for one in repeats]),
         "learning": _curves(repeats),
+        "quadrants": _quadrants([one.quadrants for one in repeats if one.quadrants is not None]),
     }
+
+
+def _quadrants(repeats: list[Quadrants]) -> QuadrantsRecord | None:
+    """Each part over the repeats in which it has pairs."""
+    if not repeats:
+        return None
+    parts = {name: [part for one in repeats if (part := one.parts[name]) is not None] for name in PARTS}
+    return {
+        "low": repeats[0].low,  # of the whole matrix: the same in all repeats
+        "high": repeats[0].high,
+        "parts": {name: _part(found) if found else None for name, found in parts.items()},
+    }
+
+
+def _part(repeats: list[Part]) -> PartRecord:
+    baselines = {name: _errors([one.baselines[name] for one in repeats]) for name in repeats[0].baselines}
+    return {
+        "pairs": figure([one.pairs for one in repeats]),
+        "sd": figure([one.sd for one in repeats]),
+        **_errors([one.estimator for one in repeats]),
+        "baselines": baselines,
+    }
+
+
+def _errors(repeats: list[Figures]) -> Errors:
+    return {"mse": figure([one["mse"] for one in repeats]), "r2": figure([one["r2"] for one in repeats])}

@@ -66,7 +66,7 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
         if trial.design == beside and trial.repeat not in seen:
             seen.add(trial.repeat)
             guess = np.full(labelled.shape, shown.labels.y.mean(dtype=np.float64), dtype=np.float32)
-            tally.add(BASELINE, judge.judge(guess, shown.labels, labelled, shown.unseen, seconds=None))
+            tally.add(BASELINE, judge.judge(guess, shown.labels, labelled, shown.unseen, seed=shown.seed, seconds=None))
         row = (trial.design, name, trial.usual and name == FidelityConfig.estimator)
         tally.add(
             row,
@@ -75,6 +75,7 @@ def rehearse(config: FidelityConfig, reporter: Reporter | None = None) -> list[R
                 shown.labels,
                 labelled,
                 shown.unseen,
+                seed=shown.seed,
                 seconds=found.seconds,
                 sd=found.sd,
                 rounds=found.rounds,

@@ -1,0 +1,81 @@
+"""What cells spent, read from their ledgers."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from nncift.experiment.cells import Experiment, Fact
+
+STAGES = ("embed", "pace", "label", "states", "estimate", "select")
+"""Stages of a run in their order; `pace` measures how fast labelling goes, warm-up training is in `label`."""
+
+_LABELLING = ("embed", "states", "pace", "label")
+
+
+@dataclass(frozen=True, slots=True)
+class Spent:
+    """What one run took, as if no label had been found computed.
+
+    Attributes:
+        stages: stage -> counter -> value.
+        total: counter -> value over all stages; `peak_memory` is the highest.
+        labels: exact influences; None where the record does not say.
+        reused: share of the labels that an earlier run had computed; what they took is told from the rest.
+    """
+
+    stages: dict[str, dict[str, float]]
+    total: dict[str, float]
+    labels: int | None
+    reused: float
+
+    def after_labels(self) -> float:
+        """Seconds of what follows embedding and labelling: training, predicting and choosing."""
+        return sum(found["seconds"] for stage, found in self.stages.items() if stage not in _LABELLING)
+
+
+def ledger_facts(experiment: Experiment) -> Iterator[Fact]:
+    """What every `select` and `label` cell spent."""
+    for cell in experiment.done("select", "label"):
+        found = spent(cell.result)
+        if found is not None:
+            yield Fact(cell.axes, found, cell.name)
+
+
+def spent(result: Mapping[str, Any]) -> Spent | None:
+    """Reads the result of a cell; None where it holds no ledger.
+
+    Labels found computed are counted as `evaluate` counts them: what the others took, scaled to all. Where all were found, what
+    they took is not known, and the record's share says so.
+    """
+    costs = result.get("costs")
+    if not costs:
+        return None
+    stages = costs["stages"] if "stages" in costs else {"label": costs.get("total", costs)}
+    stages = {name: {key: float(value) for key, value in found.items()} for name, found in stages.items()}
+    exact = costs.get("exact")
+    reused = float(exact["not_made"]) if exact else 0.0
+    if 0 < reused < 1 and "label" in stages:
+        stages["label"] = {
+            key: value if key == "peak_memory" else value / (1 - reused) for key, value in stages["label"].items()
+        }
+    names = dict.fromkeys(key for found in stages.values() for key in found)
+    total = {key: sum(found.get(key, 0.0) for found in stages.values()) for key in names}
+    total["peak_memory"] = max(found.get("peak_memory", 0.0) for found in stages.values())
+    return Spent(stages, total, _labels(result), reused)
+
+
+def _labels(result: Mapping[str, Any]) -> int | None:
+    fidelity = result.get("fidelity") or {}
+    found = result.get("labels", fidelity.get("labels"))
+    return found if isinstance(found, int) else None
+
+
+def mean_of(facts: Sequence[Fact], counter: str, stage: str | None = None) -> float | None:
+    """A counter's mean over runs; None where no run has it."""
+    places = [fact.value.total if stage is None else fact.value.stages.get(stage, {}) for fact in facts]
+    values = [place[counter] for place in places if counter in place]
+    return float(np.mean(values)) if values else None

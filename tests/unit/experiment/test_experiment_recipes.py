@@ -29,8 +29,6 @@ STUDIES = (
     *("main-table", "cost-table", "estimator-quadrants", "network-size", "training-size", "u-v-grid", "embedders"),
     "use-cases",
 )
-SHARED = Path(__file__).parents[3] / ".." / "shared" / "data"
-GIVEN = next((place for place in (SHARED, SHARED.parents[1] / ".." / "shared" / "data") if place.is_dir()), None)
 
 
 @pytest.mark.parametrize("name", [*STUDIES, *(f"{name}-small" for name in STUDIES)])
@@ -83,17 +81,15 @@ def test_the_small_tables_share_their_runs() -> None:
 
 
 @pytest.mark.parametrize("name", [f"{name}-small" for name in STUDIES])
-def test_small_recipes_find_their_rows(name: str, tmp_path: Path) -> None:
-    if GIVEN is None:
-        pytest.skip("the shared data are not beside the checkout")
+def test_small_recipes_find_their_rows(name: str, tmp_path: Path, shared_data: Path) -> None:
     recipe = load_recipe(name)
     for data in recipe.data.values():
         found = {role: tmp_path / f"{role}.jsonl" for role in data.roles}
         for role, spec in data.roles.items():
-            assert prepare_rows(spec, root=GIVEN, out=found[role])["rows"] == data.expect[role]
+            assert prepare_rows(spec, root=shared_data, out=found[role])["rows"] == data.expect[role]
         keys = {role: set(load_pool(path).keys) for role, path in found.items()}
         assert not keys["pool"] & keys.get("test", set()) and not keys.get("target", set()) & keys.get("test", set())
-        assert data.matrix is None or (GIVEN / data.matrix).is_file()
+        assert data.matrix is None or (shared_data / data.matrix).is_file()
 
 
 def files_of(spec: dict[str, Any]) -> list[str]:
@@ -132,7 +128,9 @@ def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
     """Puts a toy in the place of everything that is downloaded; the names that were asked for."""
     asked: set[str] = set()
     model, encoder = tmp_path / "toy", make_toy_encoder(tmp_path / "encoder")
-    toy_model("llama").save_pretrained(model)
+    language_model = toy_model("llama")
+    language_model.config.max_position_embeddings = 4096  # a character a token: prompts of judges are long
+    language_model.save_pretrained(model)
     toy_tokenizer().save_pretrained(model)
 
     def resolve(name: str) -> tuple[str, None]:
@@ -151,7 +149,7 @@ def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
 
 
 def shrunk(name: str, *, keep: dict[str, list[str]]) -> Any:
-    """A shipped recipe with an eightieth of its rows, half of either axis labelled, short trainings and answers.
+    """A shipped recipe with an eightieth of its rows, most of either axis labelled, short trainings and answers.
 
     Args:
         name: of the recipe.
@@ -169,11 +167,11 @@ def shrunk(name: str, *, keep: dict[str, list[str]]) -> Any:
             low, high = (int(end) for end in found["rows"].split(":"))
             found["rows"] = f"{low // 80}:{max(low // 80 + 1, high // 80)}"
         if str(found.get("labels")).startswith("u="):
-            found["labels"] = "u=50%"
-        small = {"max_length": 256, "repeats": 1, "draws": 1, "seeds": 1}
+            found["labels"] = "u=90%"
+        small = {"max_length": 2048, "repeats": 1, "draws": 1, "seeds": 1}
         found |= {key: most for key, most in small.items() if key in found}
         if "metrics" in found:
-            found |= {"max_new_tokens": 4, "max_length": 256, "quantize": None, "epochs": 1}
+            found |= {"max_new_tokens": 4, "max_length": 512, "quantize": None, "epochs": 1}
         return found
 
     body = visit(body)

@@ -69,7 +69,11 @@ def test_a_killed_experiment_does_only_the_rest(
     assert {name: told(record) for name, record in one.items()} == {name: told(record) for name, record in two.items()}
     done.clear()
     again = experiment.run(tmp_path / "cut")
-    assert not done and len(again.kept) == total and again.lines()[-1].startswith(f"{total} of {total} cells ({total} from")
+    assert (
+        not done
+        and len(again.kept) == total
+        and again.lines()[-1].startswith(f"{total} of {total} cells ({total} from")
+    )
 
 
 def test_records_hold_results_and_no_row(experiment: ToyExperiment, tmp_path: Path) -> None:
@@ -104,7 +108,9 @@ def test_a_cell_that_fails_is_contained(experiment: ToyExperiment, tmp_path: Pat
         "steps": experiment.body["steps"][:2],
     }
     found = experiment.run(tmp_path / "out", **changes)
-    failed = [f"select/words.toy.{way}.900" for way in ("delift.exact", "delift.few", "similarity.exact", "random.exact")]
+    failed = [
+        f"select/words.toy.{way}.900" for way in ("delift.exact", "delift.few", "similarity.exact", "random.exact")
+    ]
     assert not found.whole and [*found.failed] == failed and found.skipped == ["evaluate/words.toy.900"]
     assert len(found.done) == found.cells - 5
     records = all_records(tmp_path / "out")
@@ -115,7 +121,9 @@ def test_a_cell_that_fails_is_contained(experiment: ToyExperiment, tmp_path: Pat
     assert lines[0].startswith(f"failed: {failed[0]}: ") and any(found.skipped[0] in line for line in lines)
     done.clear()
     again = experiment.run(tmp_path / "out", **changes)
-    assert len(done) == 4 and [*again.failed] == failed and len(again.kept) == found.cells - 5  # failures are tried again
+    assert (
+        len(done) == 4 and [*again.failed] == failed and len(again.kept) == found.cells - 5
+    )  # failures are tried again
 
 
 def test_what_nobody_foresaw_is_contained_too(

@@ -60,9 +60,18 @@ class Cell:
         known = {item.name for item in fields(VERBS[self.verb])}
         files = {name: value for name, value in given.items() if name in known and self._reads(name)}
         try:
-            return VERBS[self.verb].of(self.options | files)
+            return VERBS[self.verb].of(self.options | files | self._recorded(given))
         except ConfigError as error:
             raise ConfigError(f"the cell {self.name}: {error}") from error
+
+    def _recorded(self, given: Mapping[str, Any]) -> dict[str, Any]:
+        """Where the influences are the recorded ones of the data set: the option that names their file."""
+        if self.options.get("influence") != "recorded" or "matrix" not in given:
+            return {}
+        said = self.options.get("option") or ()
+        said = [f"{name}={value}" for name, value in said.items()] if isinstance(said, Mapping) else said
+        said = [said] if isinstance(said, str) else list(said)
+        return {"option": [*said, f"matrix={given['matrix']}"]}
 
     def _reads(self, name: str) -> bool:
         return name not in ROLES or name in self.roles

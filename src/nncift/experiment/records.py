@@ -128,4 +128,6 @@ def _plain(name: str, value: Any) -> Any:
     """A value for a key; files of vectors are told by their content."""
     if name == "embedder" and isinstance(value, str) and value.lower().endswith(".npy"):
         return [file_hash(Path(part)) if Path(part).is_file() else part for part in value.split(",")]
+    if name == "option":  # the file of recorded influences is told by its content, among the rows
+        return [one for one in value if not one.startswith("matrix=")]
     return list(value) if isinstance(value, tuple) else value

@@ -44,11 +44,11 @@ def test_it_is_planned_run_and_continued(experiment: ToyExperiment, tmp_path: Pa
 
 def test_a_failure_is_listed_and_the_code_is_one(experiment: ToyExperiment, tmp_path: Path) -> None:
     changes = experiment.first(1, v={"8": {"budget": 8}, "900": {"budget": 900}}) | {"without": []}
-    done = run(experiment, tmp_path, "--only", "random", "-o", "out", **changes)
+    done = run(experiment, tmp_path, "--only", "random.exact", "-o", "out", **changes)
     assert done.returncode == 1
     lines = done.stdout.splitlines()
     assert lines[0].startswith("failed: select/words.toy.random.exact.900: --budget '900' is 900 rows")
-    assert lines[-1] == "2 of 4 cells (0 from before) in out"
+    assert lines[-1] == "1 of 2 cells (0 from before) in out"
     assert "Traceback" not in done.stderr
 
 

@@ -280,11 +280,12 @@ def _huge(setup: Setup, labels: LabelBudget) -> Asked:
     if labels.kind == "all":
         return setup.all_asked
     m, n = kernel_shape(setup.axes)
-    design = plain_design(setup.config.design) or labels.design(m, priced=setup.influence.traits.priced)
+    usual = labels.design(m, priced=setup.influence.traits.priced)
+    design = usual if usual == "pointwise" else plain_design(setup.config.design) or usual
     if design == "block":
         rows, columns = labels.sides(m, n)
         return Asked(rows, columns, rows * columns, n)
     pairs = labels.pairs(m, n)
     targets = m if setup.influence.traits.pairwise else len(setup.axes.helped)
-    each = 1 if design == "spread" else PER_CANDIDATE
+    each = PER_CANDIDATE if design == "stripes" else 1
     return Asked(targets, min(n, -(-pairs // each)), pairs, n)

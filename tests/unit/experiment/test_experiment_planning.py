@@ -31,6 +31,7 @@ def test_labels_and_calls_are_those_of_the_finished_cells(
     experiment: ToyExperiment, tmp_path: Path, tables: list[Path]
 ) -> None:
     changes = experiment.first(1, influence=TEACHERS, how=WAYS, v={"8": {"budget": 8}}) | {"without": []}
+    changes["steps"][0]["alone"] = True  # what others left in the cache would not be counted
     recipe = experiment.recipe(**changes)
     planned = {one.cell: one for one in plan_experiment(recipe, root=experiment.toy.folder).cells}
     outcome = experiment.run(tmp_path / "out", **changes)

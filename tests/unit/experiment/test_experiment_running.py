@@ -227,3 +227,19 @@ def test_no_rows_at_all_is_an_error_and_no_row_of_one_set_a_failure(experiment: 
     data = {"gone": gone, "words": {"pool": {"file": "pool.jsonl"}}}
     found = experiment.run(tmp_path / "some", steps=steps, axes=axes, without=[], data=data)
     assert found.done == ["select/words.random"] and [*found.failed] == ["select/gone.random"]
+
+
+def test_a_cell_alone_pays_for_what_others_have_computed(experiment: ToyExperiment, tmp_path: Path) -> None:
+    less = {"less": {"influence": "less", "option": {"epochs": 2, "rank": 2}}}
+    changes = experiment.first(1, influence=less, v={"8": {"budget": 8}}) | {"without": []}
+    changes["axes"]["how"]["few"] = {"labels": "u=40%", "estimator": "means"}
+    found = {}
+    for alone in (False, True):
+        changes["steps"][0]["alone"] = alone
+        assert experiment.run(tmp_path / str(alone), **changes).whole
+        records = all_records(tmp_path / str(alone))
+        found[alone] = records["select/words.toy.less.few.8"].result["costs"]
+    assert found[False]["exact"]["not_made"] > 0 and found[True]["exact"]["not_made"] == 0
+    assert found[True]["stages"]["label"]["lm_backwards"] > found[False]["stages"]["label"]["lm_backwards"]
+    assert found[True]["stages"]["embed"]["encoder_forwards"] == 31 + TARGET
+    assert not [path for path in (tmp_path / "True" / "caches").rglob("*") if path.is_file()]

@@ -17,7 +17,7 @@ from nncift.experiment.running import Outcome, run_experiment
 from toy_evaluation import Toy, make_toy
 
 QUICK = {
-    "by": "icl,lora", "metrics": "loss,rouge", "controls": "initial,random", "seeds": 1, "draws": 2, "epochs": 1, "rank": 2,
+    "by": "icl", "metrics": "loss", "controls": "initial,random", "seeds": 1, "draws": 2, "epochs": 1, "rank": 2,
     "learning_rate": 0.01, "shots": 2, "max_new_tokens": 4,
 }  # fmt: skip
 
@@ -41,6 +41,14 @@ class ToyExperiment:
     def run(self, output: Path, text: str | None = None, **changes: Any) -> Outcome:
         """The experiment, run."""
         return run_experiment(self.recipe(**changes), output, root=self.toy.folder, text=text)
+
+    def first(self, steps: int, **changes: Any) -> dict[str, Any]:
+        """The first steps with the axes that they run over, as changes of the recipe."""
+        kept = copy.deepcopy(self.body["steps"][:steps])
+        used = {axis for step in kept for axis in step["over"]}
+        axes = {axis: values for axis, values in self.axes(**changes).items() if axis in used}
+        without = [entry for entry in self.body["without"] if used >= {*entry}]
+        return {"steps": kept, "axes": axes, "without": without}
 
     def axes(self, **changes: Any) -> dict[str, Any]:
         """The axes, with some replaced."""

@@ -16,7 +16,7 @@ from typing import cast
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
-from nncift.estimator.budget import LabelBudget, parse_labels
+from nncift.estimator.budget import PER_CANDIDATE, LabelBudget, parse_labels
 from nncift.evaluation.comparison import trials
 from nncift.evaluation.options import EvaluateConfig
 from nncift.evaluation.subjects import Subject
@@ -29,7 +29,7 @@ from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.setup import Setup, prepare
 
-_MANY = 2_000_000
+_MANY = 200_000
 """Pairs of placeholders that are not drawn one by one: rows of both axes are then all met, or lie in one block."""
 
 
@@ -280,10 +280,12 @@ def _huge(setup: Setup, labels: LabelBudget) -> Asked:
     if labels.kind == "all":
         return setup.all_asked
     m, n = kernel_shape(setup.axes)
-    design = plain_design(setup.config.design) or labels.design(m, priced=setup.influence.traits.priced)
+    usual = labels.design(m, priced=setup.influence.traits.priced)
+    design = usual if usual == "pointwise" else plain_design(setup.config.design) or usual
     if design == "block":
         rows, columns = labels.sides(m, n)
         return Asked(rows, columns, rows * columns, n)
     pairs = labels.pairs(m, n)
     targets = m if setup.influence.traits.pairwise else len(setup.axes.helped)
-    return Asked(targets, min(n, pairs), pairs, n)
+    each = PER_CANDIDATE if design == "stripes" else 1
+    return Asked(targets, min(n, -(-pairs // each)), pairs, n)

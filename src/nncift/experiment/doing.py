@@ -17,6 +17,7 @@ from nncift.pipeline.setup import prepare
 from nncift.progress import Reporter
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.rehearse import rehearse
+from nncift.run import read_records
 
 Result = dict[str, Any]
 
@@ -55,8 +56,10 @@ def chosen_ids(run: Path) -> str | None:
 
 def _select(config: SelectConfig, reporter: Reporter) -> Result:
     picked = select(config, reporter)
+    labelled = read_records(picked.folder).get("label")
     return {
         "rows": len(picked),
+        "labels": None if labelled is None else labelled.facts["labels"],
         "ids_hash": ids_hash(picked.ids),
         "costs": picked.costs,
         "fidelity": picked.fidelity,

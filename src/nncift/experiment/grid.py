@@ -36,6 +36,7 @@ class Cell:
         hints: what a plan counts with.
         needs: names of the cells whose results it reads.
         matrix: whether a fidelity cell reads the file of the data set, and no label cell.
+        alone: whether it finds nothing in the cache that others have computed.
     """
 
     name: str
@@ -47,6 +48,7 @@ class Cell:
     hints: dict[str, float]
     needs: tuple[str, ...] = ()
     matrix: bool = False
+    alone: bool = False
 
     def config(self, given: Mapping[str, Any]) -> Options:
         """The configuration of the verb.
@@ -145,7 +147,8 @@ def _cell(recipe: Recipe, step: Step, axes: dict[str, str]) -> Cell:
     roles = tuple(role for role in roles_of(step.verb) if role in recipe.data[data].roles and role not in dropped)
     hints = {name: float(values[name]) for values in said for name in HINTS if name in values}
     name = f"{step.verb}/{safe_name(axes.values()) if axes else 'all'}"
-    return Cell(name, step.verb, axes, own, data, roles, hints, matrix=step.verb == "fidelity" and step.matrix is None)
+    filed = step.verb == "fidelity" and step.matrix is None
+    return Cell(name, step.verb, axes, own, data, roles, hints, matrix=filed, alone=step.alone)
 
 
 def _only_data(recipe: Recipe, step: Step) -> str:

@@ -45,14 +45,13 @@ def part_for(verb: str, values: Mapping[str, Any]) -> dict[str, Any]:
     return plain | dict(values.get(verb) or {})
 
 
-def check_options(where: str, values: Mapping[str, Any], verbs: Iterable[str], *, hints: bool = True) -> None:
+def check_options(where: str, values: Mapping[str, Any], verbs: Iterable[str]) -> None:
     """Refuses what none of the verbs knows.
 
     Args:
         where: how errors call the place, such as "the axis value `how: exact`".
         values: options, and under the name of a verb what is for that verb alone.
         verbs: of the steps that run over the axis.
-        hints: whether the hints of a plan may stand there too.
 
     Raises:
         ConfigError: an option is unknown (the nearest is suggested), is one that the experiment sets, or a hint is no number.
@@ -62,10 +61,10 @@ def check_options(where: str, values: Mapping[str, Any], verbs: Iterable[str], *
     for name, value in values.items():
         if name in VERBS:
             _check_part(where, name, value, verbs)
-        elif name in HINTS and hints:
+        elif name in HINTS:
             _check_hint(where, name, value)
         else:
-            _check_option(where, name, value, known, (*known, *(HINTS if hints else ()), *verbs))
+            _check_option(where, name, value, known, (*known, *HINTS, *verbs))
 
 
 def _check_part(where: str, verb: str, value: Any, verbs: tuple[str, ...]) -> None:

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from nncift.config import LabelConfig, SelectConfig
+from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig
 from nncift.experiment.counting import Counter, Labelling, Rows, measuring, rows_of
 from nncift.experiment.grid import Cell, make_grid, only
@@ -80,7 +81,9 @@ class Estimate:
         named = {"read": "rows read", "trainings": "trainings", "lessons": "rows trained on", "scored": "scored"}
         named |= {"answered": "answered", "graded": "graded"}
         parts += [f"{getattr(self, name):,} {word}" for name, word in named.items() if getattr(self, name)]
-        if self.flops:
+        if self.flops is None:
+            parts.append("operations not known")
+        elif self.flops:
             parts.append(f"{self.flops:.2g} FLOP")
         if self.seconds:
             parts.append(spell(self.seconds))
@@ -96,13 +99,13 @@ class ExperimentPlan:
     Attributes:
         recipe: the experiment.
         cells: one estimate each.
-        total: sums over the cells, labels that are shared counted once; None for what is not known of some cell.
+        total: sums over the cells, labels that are shared counted once; `unknown` cells add nothing to operations and hours.
         stated: data sets of which rows are only stated.
     """
 
     recipe: Recipe
     cells: tuple[Estimate, ...]
-    total: dict[str, float | None]
+    total: dict[str, float]
     stated: tuple[str, ...]
 
     def record(self) -> dict[str, Any]:
@@ -141,12 +144,15 @@ class ExperimentPlan:
             )
             if total[name]
         ]  # fmt: skip
-        if total["flops"] is None:
-            return f"Total: {', '.join(parts)}; operations are not known: state `weights` on an axis and `tokens` of the data."
         parts.append(f"{total['flops']:.2g} FLOP")
-        if hardware is not None and total["seconds"] is not None:
+        if hardware is not None:
             gpus = f", {total['gpu_hours']:,.1f} GPU-hours" if hardware.gpus else ""
             parts.append(f"{spell(total['seconds'])} on {hardware.name or 'the stated hardware'}{gpus}")
+        if total["unknown"]:
+            parts.append(
+                f"not counted: the operations of {total['unknown']:,.0f} cells, for which `weights` (`judge_weights` of a "
+                "local judge) or `tokens` are not stated"
+            )
         return f"Total: {', '.join(parts)}"
 
 
@@ -207,7 +213,10 @@ class _Planner:
         raise TypeError(f"{type(config).__name__} is of no verb of an experiment")
 
     def _labelling(self, cell: Cell, config: SelectConfig | LabelConfig, rows: Rows) -> Estimate:
-        found = self.known[cell.name] = self.counter.labelling(config, rows)
+        try:
+            found = self.known[cell.name] = self.counter.labelling(config, rows)
+        except NnciftError as error:
+            raise ConfigError(f"the cell {cell.name}: {error}") from error
         key = label_key(config, rows.files)
         if cell.verb == "select" and found.labels is not None:  # who has labels to lend
             self.first.setdefault(key, cell.name)
@@ -310,16 +319,25 @@ def _sum(parts: Sequence[float | None]) -> float | None:
     return None if None in parts else sum(part for part in parts if part is not None)
 
 
-def _total(
-    cells: Sequence[Estimate], again: Mapping[str, Estimate], hardware: Hardware | None
-) -> dict[str, float | None]:
+def _total(cells: Sequence[Estimate], again: Mapping[str, Estimate], hardware: Hardware | None) -> dict[str, float]:
     """Sums, with cells whose labels another one has taken as what they add to it."""
     counted = [again.get(one.cell, one) for one in cells]
-    names = ("lm_forwards", "lm_backwards", "read", "texts", "trainings", "lessons", "scored", "answered", "graded")
-    total: dict[str, float | None] = {"labels": sum(one.labels or 0 for one in counted)}
-    total |= {name: sum(getattr(one, name) for one in counted) for name in names}
-    total |= {name: _sum([getattr(one, name) for one in counted]) for name in ("flops", "seconds")}
-    hours = None if hardware is None or total["seconds"] is None else total["seconds"] / 3600
-    total["hours"] = hours
-    total["gpu_hours"] = None if hours is None or hardware is None else hours * hardware.gpus
+    names = (
+        "labels",
+        "lm_forwards",
+        "lm_backwards",
+        "read",
+        "texts",
+        "trainings",
+        "lessons",
+        "scored",
+        "answered",
+        "graded",
+    )
+    total: dict[str, float] = {
+        name: sum(getattr(one, name) or 0 for one in counted) for name in (*names, "flops", "seconds")
+    }
+    total["unknown"] = sum(one.flops is None for one in counted)
+    total["hours"] = total["seconds"] / 3600
+    total["gpu_hours"] = total["hours"] * (0 if hardware is None else hardware.gpus)
     return total

@@ -23,7 +23,7 @@ RECIPE = "experiment.yaml"
 """The recipe in the folder of an experiment."""
 
 _KEYS = ("experiment", "title", "claim", "hardware", "data", "axes", "without", "steps", "tables")
-_STEP_KEYS = ("verb", "over", "options", "subsets", "matrix")
+_STEP_KEYS = ("verb", "over", "options", "subsets", "matrix", "alone")
 _DATA_KEYS = (*ROLES, "matrix", "tokens", "expect")
 
 
@@ -68,6 +68,8 @@ class Step:
     Attributes:
         subsets: of an evaluation, the verb whose cells are compared.
         matrix: `label` where the influences of a fidelity step are those of label cells; None for the data set's own file.
+        alone: whether every cell pays for its own embeddings, warm-up training and gradients, whatever others have computed,
+            so that its ledger is whole; labels of siblings are shared all the same, with what they cost.
     """
 
     verb: str
@@ -75,6 +77,7 @@ class Step:
     options: dict[str, Any]
     subsets: str | None
     matrix: str | None
+    alone: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -243,8 +246,13 @@ def _step(number: int, given: Any, axes: tuple[str, ...]) -> Step:
             "as `matrix: FILE`."
         )
     options = _named(step.get("options") or {}, f"the options of {where}")
-    check_options(f"the options of {where}", options, [verb], hints=False)
-    return Step(verb, tuple(dict.fromkeys(map(str, over))), options, subsets if verb == "evaluate" else None, matrix)
+    check_options(f"the options of {where}", options, [verb])
+    alone = step.get("alone", False)
+    if not isinstance(alone, bool):
+        raise ConfigError(f"{where}: `alone` is {alone!r}; it must be true or false.")
+    return Step(
+        verb, tuple(dict.fromkeys(map(str, over))), options, subsets if verb == "evaluate" else None, matrix, alone
+    )
 
 
 def _data_set(name: str, given: Any) -> DataSet:

@@ -37,8 +37,8 @@ class Record:
         status: `done` or `failed`.
         error: why it failed, None where it did not.
         seconds: of the wall, this time.
-        result: by verb. `select`: rows, ids_hash, costs, fidelity, notes. `label`: labels, costs. `fidelity`: records.
-            `evaluate`: records, costs, notes, subjects (by the name of each subset the axes of its cell).
+        result: by verb. `select`: rows, labels (None where free), ids_hash, costs, fidelity, notes. `label`: labels, costs.
+            `fidelity`: records. `evaluate`: records, costs, notes, subjects (by the name of each the axes of its cell).
     """
 
     cell: str

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import shutil
 import traceback
 from collections.abc import Sequence
 from contextlib import suppress
@@ -11,6 +12,7 @@ from pathlib import Path
 from time import perf_counter
 from typing import Any
 
+from nncift.cachedir import cache_in
 from nncift.config import Options
 from nncift.errors import NnciftError
 from nncift.experiment import sharing
@@ -26,6 +28,7 @@ from nncift.progress import Reporter, Silent
 log = logging.getLogger(__name__)
 
 FAILURES = "failures"
+CACHES = "caches"
 
 
 @dataclass(slots=True)
@@ -211,7 +214,13 @@ class _Runner:
     def _do(self, cell: Cell, config: Options, source: Source) -> Result:
         self._lend(cell, config, source)
         subjects = {Path(need).name: self.named[need].axes for need in cell.needs}
-        return do(config, self.reporter, subjects=subjects)
+        if not cell.alone:
+            return do(config, self.reporter, subjects=subjects)
+        cache = self.folder / CACHES / cell.name
+        with cache_in(cache):
+            result = do(config, self.reporter, subjects=subjects)
+        shutil.rmtree(cache)
+        return result
 
     def _config(self, cell: Cell, source: Source) -> Options:
         """The configuration with the files of the cell."""

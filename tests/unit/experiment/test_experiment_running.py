@@ -47,6 +47,7 @@ def test_a_killed_experiment_does_only_the_rest(
     total = len(make_grid(experiment.recipe()))
     assert whole.failed == {} and whole.whole and whole.cells == total == len(done) == len(whole.done)
     assert tables == [tmp_path / "whole"] and whole.tables
+    monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path / "cache"))  # what is kept there would not be counted
     real = running.do
     for lives in (3, 2):
         left = [lives]
@@ -77,6 +78,7 @@ def test_a_killed_experiment_does_only_the_rest(
 
 
 def test_records_hold_results_and_no_row(experiment: ToyExperiment, tmp_path: Path) -> None:
+    experiment.body["steps"][1]["options"] |= {"by": "icl,lora", "metrics": "loss,rouge"}
     experiment.run(tmp_path / "out")
     records = all_records(tmp_path / "out")
     select = records["select/words.toy.delift.few.20"]
@@ -88,7 +90,7 @@ def test_records_hold_results_and_no_row(experiment: ToyExperiment, tmp_path: Pa
     subjects = evaluate.result["subjects"]
     assert subjects["words.toy.delift.few.20"] == select.axes and len(subjects) == 4
     assert {record["subset"] for record in evaluate.result["records"]} == {*subjects, "initial", "random"}
-    assert evaluate.result["costs"]
+    assert {cost["subset"] for cost in evaluate.result["costs"]} == {*subjects}
     label = records["label/words.toy.delift"]
     assert label.result["labels"] == 31 * TARGET
     (fidelity,) = (record for record in records.values() if record.verb == "fidelity")
@@ -103,10 +105,7 @@ def test_records_hold_results_and_no_row(experiment: ToyExperiment, tmp_path: Pa
 
 
 def test_a_cell_that_fails_is_contained(experiment: ToyExperiment, tmp_path: Path, done: list[str]) -> None:
-    changes = {
-        "axes": experiment.axes(v={"20%": {"budget": "20%"}, "8": {"budget": 8}, "900": {"budget": 900}}),
-        "steps": experiment.body["steps"][:2],
-    }
+    changes = experiment.first(2, v={"20%": {"budget": "20%"}, "8": {"budget": 8}, "900": {"budget": 900}})
     found = experiment.run(tmp_path / "out", **changes)
     failed = [
         f"select/words.toy.{way}.900" for way in ("delift.exact", "delift.few", "similarity.exact", "random.exact")
@@ -133,7 +132,7 @@ def test_what_nobody_foresaw_is_contained_too(
         raise ZeroDivisionError("in a teacher")
 
     monkeypatch.setattr(labelling.Teacher, "_start", broken)
-    found = experiment.run(tmp_path / "out", steps=experiment.body["steps"][:1])
+    found = experiment.run(tmp_path / "out", **experiment.first(1))
     assert len(found.failed) == 4 and all("delift" in name for name in found.failed) and found.done
     why = found.failed["select/words.toy.delift.exact.20"]
     assert why.startswith("ZeroDivisionError: in a teacher")
@@ -141,7 +140,9 @@ def test_what_nobody_foresaw_is_contained_too(
     assert "in broken" in trace
 
 
-def test_committed_records_are_continued_from(experiment: ToyExperiment, tmp_path: Path, done: list[str]) -> None:
+def test_committed_records_are_continued_from(
+    experiment: ToyExperiment, tmp_path: Path, done: list[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     experiment.run(tmp_path / "out")
     before = all_records(tmp_path / "out")
     moved = tmp_path / "elsewhere"
@@ -152,6 +153,7 @@ def test_committed_records_are_continued_from(experiment: ToyExperiment, tmp_pat
     assert not done and len(kept.kept) == kept.cells and not (moved / "select").exists()
     (moved / "cells" / "evaluate" / "words.toy.8.json").unlink()
     (moved / "cells" / "fidelity" / "words.toy.delift.u=30.json").unlink()
+    monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path / "cache"))
     again = experiment.run(moved)
     assert sorted(again.done) == ["evaluate/words.toy.8", "fidelity/words.toy.delift.u=30"]
     made = {Path(place).relative_to(moved).as_posix() for place in done}  # what these two read, and nothing else
@@ -162,23 +164,18 @@ def test_committed_records_are_continued_from(experiment: ToyExperiment, tmp_pat
     }
 
 
-def test_other_rows_options_or_results_are_done_again(
-    experiment: ToyExperiment, tmp_path: Path, done: list[str]
-) -> None:
-    steps = experiment.body["steps"][:2]
-    experiment.run(tmp_path / "out", steps=steps)
-    done.clear()
-    changed = [steps[0], steps[1] | {"options": steps[1]["options"] | {"shots": 1}}]
-    assert len(experiment.run(tmp_path / "out", steps=changed).done) == 2  # the evaluations alone
-    axes = experiment.axes()
-    axes["influence"]["random"]["seed"] = 5
-    done.clear()
-    found = experiment.run(tmp_path / "out", steps=changed, axes=axes)
+def test_other_rows_options_or_results_are_done_again(experiment: ToyExperiment, tmp_path: Path) -> None:
+    changes = experiment.first(2)
+    experiment.run(tmp_path / "out", **changes)
+    changes["steps"][1]["options"]["shots"] = 1
+    assert len(experiment.run(tmp_path / "out", **changes).done) == 2  # the evaluations alone
+    changes["axes"]["influence"]["random"]["seed"] = 5
+    found = experiment.run(tmp_path / "out", **changes)
     random = [f"select/words.toy.random.exact.{v}" for v in ("20", "8")]
     assert found.done == [*random, "evaluate/words.toy.20", "evaluate/words.toy.8"]  # they compare other rows now
     rows = toy_rows("target", TARGET)
     experiment.toy.write("target.jsonl", [*rows[:-1], rows[-1] | {"completion": "another"}])
-    assert not experiment.run(tmp_path / "out", steps=changed, axes=axes).kept
+    assert not experiment.run(tmp_path / "out", **changes).kept
 
 
 def test_siblings_share_labels_and_trainings(
@@ -230,3 +227,19 @@ def test_no_rows_at_all_is_an_error_and_no_row_of_one_set_a_failure(experiment: 
     data = {"gone": gone, "words": {"pool": {"file": "pool.jsonl"}}}
     found = experiment.run(tmp_path / "some", steps=steps, axes=axes, without=[], data=data)
     assert found.done == ["select/words.random"] and [*found.failed] == ["select/gone.random"]
+
+
+def test_a_cell_alone_pays_for_what_others_have_computed(experiment: ToyExperiment, tmp_path: Path) -> None:
+    less = {"less": {"influence": "less", "option": {"epochs": 2, "rank": 2}}}
+    changes = experiment.first(1, influence=less, v={"8": {"budget": 8}}) | {"without": []}
+    changes["axes"]["how"]["few"] = {"labels": "u=40%", "estimator": "means"}
+    found = {}
+    for alone in (False, True):
+        changes["steps"][0]["alone"] = alone
+        assert experiment.run(tmp_path / str(alone), **changes).whole
+        records = all_records(tmp_path / str(alone))
+        found[alone] = records["select/words.toy.less.few.8"].result["costs"]
+    assert found[False]["exact"]["not_made"] > 0 and found[True]["exact"]["not_made"] == 0
+    assert found[True]["stages"]["label"]["lm_backwards"] > found[False]["stages"]["label"]["lm_backwards"]
+    assert found[True]["stages"]["embed"]["encoder_forwards"] == 31 + TARGET
+    assert not [path for path in (tmp_path / "True" / "caches").rglob("*") if path.is_file()]

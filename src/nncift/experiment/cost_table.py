@@ -119,15 +119,20 @@ def _measured(rows: Sequence[_Row], spec: Spec) -> Block:
         )
         for row in rows
     )
-    unknown = [fact.cell for row in rows for fact in row.facts if fact.value.reused >= 1]
-    partly = [fact.cell for row in rows for fact in row.facts if 0.02 <= fact.value.reused < 1]
-    notes = [_MEASURED]
-    if unknown:
-        notes.append(
-            f"All labels were found computed, and what they took is not in these numbers: {', '.join(unknown)}."
-        )
-    if partly:
-        notes.append(f"Some labels were found computed; the others' cost is scaled up: {', '.join(partly)}.")
+    runs = [fact for row in rows for fact in row.facts]
+    told = {
+        "All labels were found computed, so what they take is not known and left out": [
+            not one.value.known for one in runs
+        ],
+        "Some labels were found computed; the others' cost is scaled up": [
+            0.02 <= one.value.reused < 1 for one in runs
+        ],
+        "Embeddings were found computed or given; what they take is not in these numbers": [
+            not one.value.embedded for one in runs
+        ],
+    }
+    named = {words: [one.cell for one, here in zip(runs, which, strict=True) if here] for words, which in told.items()}
+    notes = [_MEASURED, *(f"{words}: {', '.join(cells)}." for words, cells in named.items() if cells)]
     return Block("Measured", (*spec.fields["rows"], *heads, *more), len(spec.fields["rows"]), body, tuple(notes))
 
 
@@ -179,7 +184,10 @@ def _reckoned(row: _Row, spec: Spec) -> tuple[float, float, float] | None:
     exact = mean_of(row.exact, "seconds")
     if not wanted or any(axes.get(axis) != value for axis, value in wanted.items()) or not exact:
         return None
-    after = float(np.mean([fact.value.after_labels() for fact in row.facts]))
+    known = [fact.value.after_labels() for fact in row.facts if fact.value.known]
+    if not known:
+        return None
+    after = float(np.mean(known))
     return (exact, *paper_arithmetic(after, exact, spec.fields["constant"]))
 
 

@@ -106,7 +106,8 @@ def _block(page: Page, points: Sequence[_Point], spec: Spec) -> Block:
     for point in points:
         names = (spec.word(fields["x"], point.x), *_line_words(point.line, spec))
         count = () if fields["x"] == "labels" else (f"{point.labels:,.0f}",)
-        texts = (DASH if one is None else mean_error(*one) for one in point.figures.values())
+        found = point.figures.items()
+        texts = (DASH if one is None else mean_error(*one, squared=name == "mse") for name, one in found)
         body.append((*names, *count, *texts))
     where = ", ".join(f"{axis} {spec.word(axis, value)}" for axis, value in page.axes.items())
     columns = (*heads, *(figure_name(name) for name in fields["figures"]))

@@ -57,7 +57,7 @@ def _numbers(experiment: Experiment, value: dict[str, Any]) -> Iterator[Fact]:
     name = value["figure"]
     if value["from"] == "select":
         for fact in ledger_facts(experiment):
-            if name in fact.value.total and fact.cell.startswith("select/"):
+            if fact.value.known and name in fact.value.total and fact.cell.startswith("select/"):
                 yield Fact(fact.axes, fact.value.total[name], fact.cell)
     elif value["from"] == "fidelity":
         for fact in fidelity_facts(experiment):

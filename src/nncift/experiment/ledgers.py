@@ -32,6 +32,16 @@ class Spent:
     labels: int | None
     reused: float
 
+    @property
+    def known(self) -> bool:
+        """Whether what labels took is known: not where all of them were found computed."""
+        return self.reused < 1
+
+    @property
+    def embedded(self) -> bool:
+        """Whether texts were embedded where embeddings were needed; else they were found computed, or given."""
+        return "embed" not in self.stages or self.stages["embed"].get("encoder_forwards", 0) > 0
+
     def after_labels(self) -> float:
         """Seconds of what follows embedding and labelling: training, predicting and choosing."""
         return sum(found["seconds"] for stage, found in self.stages.items() if stage not in _LABELLING)
@@ -64,18 +74,23 @@ def spent(result: Mapping[str, Any]) -> Spent | None:
         }
     names = dict.fromkeys(key for found in stages.values() for key in found)
     total = {key: sum(found.get(key, 0.0) for found in stages.values()) for key in names}
-    total["peak_memory"] = max(found.get("peak_memory", 0.0) for found in stages.values())
+    if "peak_memory" in names:
+        total["peak_memory"] = max(found.get("peak_memory", 0.0) for found in stages.values())
     return Spent(stages, total, _labels(result), reused)
 
 
 def _labels(result: Mapping[str, Any]) -> int | None:
+    """Exact influences: as the result says, else those that the estimator had."""
+    if isinstance(result.get("labels"), int):
+        return result["labels"]
     fidelity = result.get("fidelity") or {}
-    found = result.get("labels", fidelity.get("labels"))
-    return found if isinstance(found, int) else None
+    parts = [int(fidelity[name]) for name in ("trained_on", "held_out") if name in fidelity]
+    return sum(parts) if len(parts) == 2 else None
 
 
 def mean_of(facts: Sequence[Fact], counter: str, stage: str | None = None) -> float | None:
-    """A counter's mean over runs; None where no run has it."""
-    places = [fact.value.total if stage is None else fact.value.stages.get(stage, {}) for fact in facts]
+    """A counter's mean over the runs of which it is known what they took; None where there is none."""
+    told = [fact.value for fact in facts if fact.value.known]
+    places = [one.total if stage is None else one.stages.get(stage, {}) for one in told]
     values = [place[counter] for place in places if counter in place]
     return float(np.mean(values)) if values else None

@@ -9,7 +9,7 @@ import numpy as np
 
 from nncift.experiment.cells import Experiment, Page, combinations, narrowed, paged
 from nncift.experiment.pooling import End, Number
-from nncift.experiment.published import Figure, find, mean_relative_difference
+from nncift.experiment.published import Figure, find, mean_relative_difference, model_of
 from nncift.experiment.scores import CONTROL, Against, Runs, at, score_facts
 from nncift.experiment.specs import Spec
 from nncift.experiment.wording import metric_words, score, share, with_ends
@@ -122,12 +122,11 @@ def _blocks(page: Page, places: Sequence[_Place], experiment: Experiment, spec: 
         heading = f"{what} ({where})" if where else what
         return Block(heading, heads, len(spec.fields["rows"]), tuple(body), notes) if body else None
 
-    exact = " · ".join(f"{axis} {value}" for axis, value in spec.fields["exact"].items())
     sources = tuple(dict.fromkeys(one.published.source for one in places if one.published))
     found = [
         block("Scores", "mean", (_MEANS,)),
         block("Difference to random", "random", (_RANDOM,)),
-        block(f"Difference to the exact function ({exact})", "exact", (_EXACT, *_relative(places, spec))),
+        block("Difference to the exact function", "exact", (_EXACT, *_relative(places, spec))),
         block("As published, with other models and rows (difference to its exact row)", "published", sources),
     ]
     return [one for one in found if one is not None]
@@ -197,9 +196,14 @@ def _relative(places: Sequence[_Place], spec: Spec) -> tuple[str, ...]:
         for name, values in kinds.items()
         if values
     ]
-    if told and fields["published"] is not None:
-        model = fields["published"]["model"]
-        told.append(f"published, recomputed for {model}: {mean_relative_difference(model):.2%} (nncift, 48 places)")
+    models = (
+        [] if fields["published"] is None else [model_of(fields["published"], one.runs.facts[0].axes) for one in places]
+    )
+    told += [
+        f"published, recomputed for {model}: {mean_relative_difference(model):.2%} (nncift, 48 places)"
+        for model in dict.fromkeys(models)
+        if told and model
+    ]
     return tuple(f"{one}." for one in told)
 
 

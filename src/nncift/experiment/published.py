@@ -59,11 +59,16 @@ def find(table: Table, wanted: Mapping[str, Any] | None, axes: Mapping[str, str]
     """
     if wanted is None:
         return None
-    there = {axis: wanted["names"].get(axis, {}).get(value, value) for axis, value in axes.items()}
-    there |= {"model": wanted["model"]}
-    if "influence" not in there:
-        there["influence"] = "-"
+    there = {"influence": "-"} | {axis: wanted["names"].get(axis, {}).get(value, value) for axis, value in axes.items()}
+    there["model"] = model_of(wanted, axes)
     return next((one for one in figures(table) if all(there.get(axis) == one.axes[axis] for axis in one.axes)), None)
+
+
+def model_of(wanted: Mapping[str, Any], axes: Mapping[str, str]) -> str:
+    """The published model that stands for the one at a place; empty where none does."""
+    if wanted["model"] is not None:
+        return str(wanted["model"])
+    return wanted["names"]["model"].get(axes.get("model", ""), "")
 
 
 def mean_relative_difference(model: str) -> float:

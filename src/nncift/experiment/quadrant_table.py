@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from nncift.experiment.cells import Experiment, Fact, Page, combinations, narrowed, paged
-from nncift.experiment.published import figures
+from nncift.experiment.published import figures, model_of
 from nncift.experiment.rehearsed import MEAN, averaged, fidelity_facts
 from nncift.experiment.specs import Spec
 from nncift.experiment.wording import mean_error, quantity
@@ -16,7 +16,8 @@ from nncift.rehearsal.quadrants import PARTS
 GUESSES = ("predict the mean", "predict 0 of [0, 1]", "uniform random in [0, 1]", "row + column means")
 _MSE = (
     "Mean ± standard error over repeats, of all known pairs of the part. Influences are scaled to [0, 1] by the smallest and "
-    "the largest known one. An MSE below that of predicting the mean of the labels is what reading the texts is worth."
+    "the largest known one, so that one outlier makes every MSE small: it says something only beside the guesses on the same "
+    "pairs. Reading the texts is worth what an estimator gains over the best of these."
 )
 _R2 = "Against the mean of the labels on the same pairs: 0 is no better than that mean, 1 is exact."
 _SPREAD = (
@@ -51,7 +52,7 @@ def quadrant_table(experiment: Experiment, spec: Spec) -> Table:
         where = ", ".join(f"{axis} {spec.word(axis, value)}" for axis, value in page.axes.items())
         for heading, figure, note in (("MSE", "mse", _MSE), ("R²", "r2", _R2)):
             body = [_row(page, row, figure, spec) for row in rows]
-            body += _published_rows(spec) if figure == "mse" else []
+            body += _published_rows(page, spec) if figure == "mse" else []
             notes = (note, _PUBLISHED) if figure == "mse" and spec.fields["published"] else (note,)
             heads = (*spec.fields["rows"], *PARTS)
             blocks.append(
@@ -91,7 +92,7 @@ def _names(row: tuple[str, ...], spec: Spec) -> tuple[str, ...]:
 
 def _row(page: Page, row: tuple[str, ...], figure: str, spec: Spec) -> tuple[str, ...]:
     found = [_found(page, row, part, figure, spec) for part in PARTS]
-    return (*_names(row, spec), *(DASH if one is None else mean_error(*one) for one in found))
+    return (*_names(row, spec), *(DASH if one is None else mean_error(*one, squared=figure == "mse") for one in found))
 
 
 def _spread(page: Page, rows: list[tuple[str, ...]], where: str, spec: Spec) -> Block:
@@ -111,13 +112,14 @@ def _spread(page: Page, rows: list[tuple[str, ...]], where: str, spec: Spec) -> 
     return Block(heading, (*names, *PARTS), len(names), tuple(body), (_SPREAD,))
 
 
-def _published_rows(spec: Spec) -> list[tuple[str, ...]]:
+def _published_rows(page: Page, spec: Spec) -> list[tuple[str, ...]]:
     wanted = spec.fields["published"]
-    found = {one.axes["part"]: one for one in figures("quadrants") if wanted and one.axes["model"] == wanted["model"]}
+    model = "" if wanted is None else model_of(wanted, page.facts[0].axes)
+    found = {one.axes["part"]: one for one in figures("quadrants") if one.axes["model"] == model}
     if not found:
         return []
     names = ["published", *[""] * (len(spec.fields["rows"]) - 1)]
-    return [(*names, *(f"{found[part].value:.3f}" if part in found else DASH for part in PARTS))]
+    return [(*names, *(f"{found[part].value:.3g}" if part in found else DASH for part in PARTS))]
 
 
 def _lines(page: Page, row: tuple[str, ...], spec: Spec) -> Iterator[dict[str, Value]]:

@@ -26,6 +26,8 @@ GAINS = ("objective_gain 1%", "objective_gain 5%", "objective_gain 10%", "object
 MORE = ("coverage90", "seconds")
 """Figures of a fidelity record that are shown where they are named."""
 SCORES = ("mean", "diff_random")
+MODELS = ("phi-3", "llama-8b")
+"""Of which figures were published."""
 
 _COMMON = {"kind", "name", "title", "where", "pages", "words"}
 _DEFAULTS: dict[Kind, dict[str, Any]] = {
@@ -219,7 +221,11 @@ def _several(value: Any) -> tuple[str, ...]:
 def _published(value: Any, where: str) -> dict[str, Any] | None:
     if value is None:
         return None
-    if not isinstance(value, Mapping) or value.get("model") not in ("phi-3", "llama-8b"):
-        raise ConfigError(f"{where}: published is {value!r}; write {{model: phi-3}} or {{model: llama-8b}}.")
-    names = {axis: {str(k): str(v) for k, v in one.items()} for axis, one in value.items() if axis != "model"}
-    return {"model": value["model"], "names": names}
+    told = value.get("model") if isinstance(value, Mapping) else None
+    models = told.values() if isinstance(told, Mapping) else [told]
+    if not isinstance(value, Mapping) or not models or any(model not in MODELS for model in models):
+        raise ConfigError(
+            f"{where}: published is {value!r}; write {{model: phi-3}}, {{model: llama-8b}}, or {{model: {{here: phi-3}}}}."
+        )
+    names = {axis: {str(k): str(v) for k, v in one.items()} for axis, one in value.items() if isinstance(one, Mapping)}
+    return {"model": None if isinstance(told, Mapping) else told, "names": names}

@@ -75,8 +75,8 @@ over:       [axes] that are averaged. Default [seed].
 
 Published figures
 -----------------
-published:  {model: phi-3 or llama-8b} and, for each axis whose values are called otherwise here than there,
-            {axis: {here: there}}.
+published:  {model: phi-3 or llama-8b}, or {model: {here: phi-3}} where `model` is an axis; and for each other axis whose values
+            are called otherwise here than there, {axis: {here: there}}.
             There: data: mixinstruct, alpaca; influence: selectit, less, similarity, delift; how: exact, nncift, distilgpt2;
             by: icl, lora; metric: rouge1, bge, judge. A value that is not published has no figure.
 """

@@ -50,8 +50,7 @@ def share(value: float | None) -> str:
     return DASH if value is None else f"{value:z.1%}"
 
 
-def mean_error(mean: float | None, error: float | None, digits: int = 3) -> str:
-    """A mean and its standard error."""
-    if mean is None:
-        return DASH
-    return f"{mean:z.{digits}f}" + ("" if error is None else f" ± {error:.{digits}f}")
+def mean_error(mean: float, error: float | None, *, squared: bool = False) -> str:
+    """A mean and its standard error: three decimals, and of squared errors, which can be tiny, three digits."""
+    form, rough = ("#.3g", ".1g") if squared else ("z.3f", ".3f")
+    return f"{mean:{form}}" + ("" if error is None else f" ± {error:{rough}}")

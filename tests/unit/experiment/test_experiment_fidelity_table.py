@@ -64,8 +64,8 @@ def test_a_row_for_each_budget_and_line_and_the_guesses_last(tmp_path: Path) -> 
         ("5%", "-", "predict the mean", 0.0, 200),
     ]
     text = (tmp_path / "tables" / "size.md").read_text(encoding="utf-8")
-    assert "| 5% | block | network | 200 | 0.500 ± 0.010 | 0.500 ± 0.010 | – |" in text
-    assert "| 5% | block | row + column means | 200 | 0.100 ± 0.010 | 0.900 ± 0.010 | 0.250 ± 0.040 |" in text
+    assert "| 5% | block | network | 200 | 0.500 ± 0.010 | 0.500 ± 0.01 | – |" in text
+    assert "| 5% | block | row + column means | 200 | 0.100 ± 0.010 | 0.900 ± 0.01 | 0.250 ± 0.040 |" in text
     assert "![A toy](../figures/size.svg)" in text
 
 
@@ -91,8 +91,8 @@ def test_quadrants_are_scaled_and_stand_beside_guesses_and_what_was_published(tm
     text = (tmp_path / "tables" / "parts.md").read_text(encoding="utf-8")
     for words in (
         f"| estimator | {' | '.join(PARTS)} |",
-        "| network | 0.050 ± 0.010 | – | 0.250 ± 0.010 | 0.350 ± 0.010 |",
-        "| uniform random in [0, 1] | 0.750 ± 0.010 | – | 0.750 ± 0.010 | 0.750 ± 0.010 |",
+        "| network | 0.0500 ± 0.01 | – | 0.250 ± 0.01 | 0.350 ± 0.01 |",
+        "| uniform random in [0, 1] | 0.750 ± 0.01 | – | 0.750 ± 0.01 | 0.750 ± 0.01 |",
         "| published | 0.072 | 0.072 | 0.062 | 0.063 |",
         "| row + column means | -3.000 ± 0.040 | – |",
         "| 0.250 (10 pairs) | – | 0.250 (12 pairs) | 0.250 (13 pairs) |",

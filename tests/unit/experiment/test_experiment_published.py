@@ -50,5 +50,8 @@ def test_a_place_is_found_by_its_own_words() -> None:
     control = {name: value for name, value in axes.items() if name != "influence"} | {"how": "random"}
     found = find("scores", wanted, control)
     assert found is not None and found.value == pytest.approx(0.3557)
+    by_axis = {"model": None, "names": {"model": {"Phi": "phi-3"}, "data": {"ours": "alpaca"}}}
+    assert find("scores", by_axis, axes | {"model": "Phi"}) == find("scores", wanted, axes)
+    assert find("scores", by_axis, axes | {"model": "Gemma"}) is None and find("scores", by_axis, axes) is None
     cheap = find("seconds", wanted | {"model": "llama-8b"}, axes | {"how": "first-six"})
     assert cheap is not None and cheap.value == 1278 and "paper" in cheap.source

@@ -14,9 +14,10 @@ from nncift.errors import ConfigError
 from nncift.estimator.budget import parse_labels
 from nncift.experiment.options import HINTS, ROLES, VERBS, part_for, roles_of
 from nncift.experiment.recipe import Recipe, Step
+from nncift.experiment.tables.specs import check_tables
 from nncift.pipeline.asking import make_influence
 from nncift.pipeline.choosing import choose_objective
-from nncift.pipeline.setup import make_estimator
+from nncift.pipeline.making import make_estimator
 from nncift.registry import did_you_mean
 
 _LONGEST = 120  # characters of a folder's name
@@ -83,8 +84,10 @@ def make_grid(recipe: Recipe) -> tuple[Cell, ...]:
     """Every cell of an experiment; those that others need come first.
 
     Raises:
-        ConfigError: two cells have one folder, an option has a wrong value, or a cell has nothing to read.
+        ConfigError: two cells have one folder, an option has a wrong value, a cell has nothing to read, or a table asks for
+            what there is not.
     """
+    check_tables(list(recipe.tables), ("data", *recipe.axes))
     cells = [cell for step in recipe.steps for cell in _cells(recipe, step)]
     _refuse_doubles(cells)
     linked = [_linked(recipe, step, cell, cells) for step in recipe.steps for cell in cells if _of(step, cell)]

@@ -124,3 +124,8 @@ def test_only_takes_what_is_needed_along(experiment: ToyExperiment) -> None:
     assert only(cells, None) == cells
     with pytest.raises(ConfigError, match="in no cell's name"):
         only(cells, "nothing")
+
+
+def test_a_table_that_there_is_not_is_told_before_anything_runs(experiment: ToyExperiment) -> None:
+    with pytest.raises(ConfigError, match="Did you mean 'main'"):
+        make_grid(experiment.recipe(tables=[{"kind": "mian", "name": "main"}]))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from nncift.experiment.pooling import gap, pooled, student_t
+from nncift.experiment.tables.pooling import gap, pooled, student_t
 
 
 @pytest.mark.parametrize(("freedom", "t"), [(1, 12.706), (2, 4.303), (4, 2.776), (30, 2.042), (100_000, 1.960)])

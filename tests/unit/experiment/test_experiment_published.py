@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from nncift.experiment.published import figures, find, mean_relative_difference
+from nncift.experiment.tables.published import figures, find, mean_relative_difference
 from nncift.rehearsal.quadrants import PARTS
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from nncift.errors import ConfigError, DataError
-from nncift.experiment.cells import read_experiment
-from nncift.experiment.specs import check_tables
+from nncift.experiment.tables.cells import read_experiment
+from nncift.experiment.tables.specs import check_tables
 from toy_cells import cell, write_experiment
 
 AXES = ("data", "model", "influence", "how", "seed", "u")

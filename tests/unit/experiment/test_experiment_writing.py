@@ -12,10 +12,10 @@ from typing import Any
 import numpy as np
 import pytest
 
-from nncift.experiment.drawing import Curve, HeatMap, Panel
-from nncift.experiment.figures import draw_curves, draw_heat
 from nncift.experiment.tables import write_tables
-from nncift.experiment.writing import Block, Table, latex, markdown, write_table
+from nncift.experiment.tables.drawing import Curve, HeatMap, Panel
+from nncift.experiment.tables.figures import draw_curves, draw_heat
+from nncift.experiment.tables.writing import Block, Table, latex, markdown, write_table
 from toy_cells import cell, fidelity, write_experiment
 
 NASTY = "a|b_c 50% *x* $5 #1 <b> & {z}~^\\ `k`\nnext\x00\ud800"
@@ -102,7 +102,7 @@ def test_figures_are_not_blank_and_the_same_bytes_again(tmp_path: Path, kind: st
 
 
 def test_ink_can_be_read_on_a_light_and_on_a_dark_page() -> None:
-    from nncift.experiment.figures import _COLOURS, _INK
+    from nncift.experiment.tables.figures import _COLOURS, _INK
 
     def light(colour: str) -> float:
         parts = [int(colour[k : k + 2], 16) / 255 for k in (1, 3, 5)]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from nncift.experiment.cells import Experiment, Page, combinations, narrowed, paged
-from nncift.experiment.drawing import Curve, Panel
-from nncift.experiment.rehearsed import BASELINES, MEAN, MEANS, averaged, fidelity_facts, figure
-from nncift.experiment.specs import Spec
-from nncift.experiment.wording import mean_error
-from nncift.experiment.writing import DASH, Block, Table, Value
+from nncift.experiment.tables.cells import Experiment, Page, combinations, narrowed, paged
+from nncift.experiment.tables.drawing import Curve, Panel
+from nncift.experiment.tables.rehearsed import BASELINES, MEAN, MEANS, averaged, fidelity_facts, figure
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.wording import mean_error
+from nncift.experiment.tables.writing import DASH, Block, Table, Value
 
 NAMES = {
     "mse": "MSE (squared label units)",

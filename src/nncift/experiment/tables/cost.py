@@ -7,12 +7,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncift.experiment.cells import Experiment, Fact, Page, combinations, narrowed, paged
-from nncift.experiment.ledgers import STAGES, ledger_facts, mean_of
-from nncift.experiment.published import Figure, find
-from nncift.experiment.specs import Spec
-from nncift.experiment.wording import quantity, seconds, share
-from nncift.experiment.writing import Block, Table, Value
+from nncift.experiment.tables.cells import Experiment, Fact, Page, combinations, narrowed, paged
+from nncift.experiment.tables.ledgers import STAGES, ledger_facts, mean_of
+from nncift.experiment.tables.published import Figure, find
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.wording import quantity, seconds, share
+from nncift.experiment.tables.writing import Block, Table, Value
 
 PAPER_SHARE = 0.0025
 """u² at u = 5 %: the share of the exact cost that the published costs are made of, whatever the influence."""

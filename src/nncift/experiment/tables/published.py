@@ -34,7 +34,7 @@ class Figure:
 @cache
 def figures(table: Table) -> tuple[Figure, ...]:
     """All figures of one table, in the order in which they were printed."""
-    whole = yaml.safe_load((files("nncift.experiment") / "published.yaml").read_text(encoding="utf-8"))
+    whole = yaml.safe_load((files("nncift.experiment.tables") / "published.yaml").read_text(encoding="utf-8"))
     return tuple(figure for block in whole[table] for figure in _figures(table, block))
 
 

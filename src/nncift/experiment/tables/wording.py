@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from nncift.experiment.pooling import End
-from nncift.experiment.published import PERCENT
-from nncift.experiment.writing import DASH
+from nncift.experiment.tables.pooling import End
+from nncift.experiment.tables.published import PERCENT
+from nncift.experiment.tables.writing import DASH
 
 
 def metric_words(metric: str) -> str:

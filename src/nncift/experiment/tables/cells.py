@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 
 from nncift.errors import DataError
-from nncift.experiment.specs import Spec, check_tables
+from nncift.experiment.tables.specs import Spec, check_tables
 
 RECIPE = "experiment.yaml"
 _MEND = "Run the experiment again: `nncift experiment RECIPE -o DIR` goes on from the cells that are done."

@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from nncift.experiment.cells import Experiment, Fact
+from nncift.experiment.tables.cells import Experiment, Fact
 
 STAGES = ("embed", "pace", "label", "states", "estimate", "select")
 """Stages of a run in their order; `pace` measures how fast labelling goes, warm-up training is in `label`."""

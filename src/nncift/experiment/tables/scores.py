@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from nncift.experiment.cells import Experiment, Fact
-from nncift.experiment.pooling import End, Number, gap, pooled
+from nncift.experiment.tables.cells import Experiment, Fact
+from nncift.experiment.tables.pooling import End, Number, gap, pooled
 
 CONTROL = "control"
 """The axis of controls, which have neither an influence nor a way of computing it."""

@@ -7,14 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from nncift.experiment.cells import Experiment, Fact, combinations, narrowed, paged
-from nncift.experiment.drawing import HeatMap
-from nncift.experiment.ledgers import ledger_facts
-from nncift.experiment.rehearsed import MEAN, fidelity_facts, figure
-from nncift.experiment.scores import CONTROL, score_facts
-from nncift.experiment.specs import Spec
-from nncift.experiment.wording import metric_words, quantity, score
-from nncift.experiment.writing import DASH, Block, Table, Value
+from nncift.experiment.tables.cells import Experiment, Fact, combinations, narrowed, paged
+from nncift.experiment.tables.drawing import HeatMap
+from nncift.experiment.tables.ledgers import ledger_facts
+from nncift.experiment.tables.rehearsed import MEAN, fidelity_facts, figure
+from nncift.experiment.tables.scores import CONTROL, score_facts
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.wording import metric_words, quantity, score
+from nncift.experiment.tables.writing import DASH, Block, Table, Value
 
 
 def heat_table(experiment: Experiment, spec: Spec) -> tuple[Table, list[tuple[dict[str, str], HeatMap]]]:

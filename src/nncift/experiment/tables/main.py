@@ -7,13 +7,13 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from nncift.experiment.cells import Experiment, Page, combinations, narrowed, paged
-from nncift.experiment.pooling import End, Number
-from nncift.experiment.published import Figure, find, mean_relative_difference, model_of
-from nncift.experiment.scores import CONTROL, Against, Runs, at, score_facts
-from nncift.experiment.specs import Spec
-from nncift.experiment.wording import metric_words, score, share, with_ends
-from nncift.experiment.writing import DASH, Block, Table, Value
+from nncift.experiment.tables.cells import Experiment, Page, combinations, narrowed, paged
+from nncift.experiment.tables.pooling import End, Number
+from nncift.experiment.tables.published import Figure, find, mean_relative_difference, model_of
+from nncift.experiment.tables.scores import CONTROL, Against, Runs, at, score_facts
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.wording import metric_words, score, share, with_ends
+from nncift.experiment.tables.writing import DASH, Block, Table, Value
 
 _MEANS = (
     "Mean over select seeds [95 % interval]: the farther, at either end, of the mean of the records' own ends (bootstrap over "

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from nncift.experiment.cells import Experiment, Fact, Page, combinations, narrowed, paged
-from nncift.experiment.published import figures, model_of
-from nncift.experiment.rehearsed import MEAN, averaged, fidelity_facts
-from nncift.experiment.specs import Spec
-from nncift.experiment.wording import mean_error, quantity
-from nncift.experiment.writing import DASH, Block, Table, Value
+from nncift.experiment.tables.cells import Experiment, Fact, Page, combinations, narrowed, paged
+from nncift.experiment.tables.published import figures, model_of
+from nncift.experiment.tables.rehearsed import MEAN, averaged, fidelity_facts
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.wording import mean_error, quantity
+from nncift.experiment.tables.writing import DASH, Block, Table, Value
 from nncift.rehearsal.quadrants import PARTS
 
 GUESSES = ("predict the mean", "predict 0 of [0, 1]", "uniform random in [0, 1]", "row + column means")

@@ -11,8 +11,8 @@ from typing import Any
 import numpy as np
 
 from nncift.errors import MissingExtraError
-from nncift.experiment.drawing import Curve, HeatMap, Panel
-from nncift.experiment.writing import clean
+from nncift.experiment.tables.drawing import Curve, HeatMap, Panel
+from nncift.experiment.tables.writing import clean
 
 _INK = "#7f7f7f"  # 4 : 1 on white and 5 : 1 on black
 _COLOURS = ("#2f86d6", "#d9652b", "#23966f", "#b562b3", "#a3862b", "#c94f6d", "#4f9aa8", "#7d6fd0")

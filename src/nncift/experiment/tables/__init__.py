@@ -89,15 +89,15 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from nncift.errors import MissingExtraError
-from nncift.experiment.cells import Experiment, read_experiment
-from nncift.experiment.cost_table import cost_table
-from nncift.experiment.fidelity_table import fidelity_table
-from nncift.experiment.figures import draw_curves, draw_heat
-from nncift.experiment.heat_table import heat_table
-from nncift.experiment.main_table import main_table
-from nncift.experiment.quadrant_table import quadrant_table
-from nncift.experiment.specs import Spec
-from nncift.experiment.writing import Table, write_table
+from nncift.experiment.tables.cells import Experiment, read_experiment
+from nncift.experiment.tables.cost import cost_table
+from nncift.experiment.tables.fidelity import fidelity_table
+from nncift.experiment.tables.figures import draw_curves, draw_heat
+from nncift.experiment.tables.heat import heat_table
+from nncift.experiment.tables.main import main_table
+from nncift.experiment.tables.quadrant import quadrant_table
+from nncift.experiment.tables.specs import Spec
+from nncift.experiment.tables.writing import Table, write_table
 
 log = logging.getLogger(__name__)
 

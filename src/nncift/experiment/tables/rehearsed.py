@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from nncift.experiment.cells import Experiment, Fact
+from nncift.experiment.tables.cells import Experiment, Fact
 
 MEAN = "predict the mean"
 MEANS = "means"

@@ -11,6 +11,7 @@ from rich.text import Text
 
 from nncift.influence.base import Calls
 from nncift.pipeline.receipt import anew_text, calls_text, spent
+from nncift.progress import duration
 from nncift.selection import Selection
 
 
@@ -73,16 +74,6 @@ class _Standing(ProgressColumn):
         if task.speed:
             text += f", {task.speed:,.1f}/s"
         return Text(text if task.time_remaining is None else f"{text}, {duration(task.time_remaining)} left")
-
-
-def duration(seconds: float) -> str:
-    """Seconds as a person says them: 0.4 s, 12 s, 6 min 35 s, 2 h 5 min."""
-    if seconds < 9.95:
-        return f"{seconds:.1f} s"
-    if seconds < 59.5:
-        return f"{seconds:.0f} s"
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes} min {rest} s" if minutes < 60 else f"{minutes // 60} h {minutes % 60} min"
 
 
 def summary_lines(picked: Selection) -> list[str]:

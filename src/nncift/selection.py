@@ -16,6 +16,8 @@ from nncift.config import budget_text, parse_budget
 from nncift.data.rows import Example, Pool, ids_of, numbers_of
 from nncift.data.views import take
 from nncift.data.write import export_rows
+from nncift.objective.base import Kernels
+from nncift.objective.functions import SetFunction
 from nncift.objective.ranking import rest_rule
 
 
@@ -76,6 +78,26 @@ class Influences:
 
 
 @dataclass(frozen=True, slots=True)
+class Inside:
+    """What a choice rests on, for whoever wants to picture it; no call of the language model is made for it.
+
+    Attributes:
+        rows: the m target rows of the kernel; none for a pointwise influence.
+        targets: the target rows of the user's own, whose vectors come first in `embeddings/rows.npy`; none where the pool is
+            its own target, or nothing reads one.
+        shape: (n, m) of the kernel.
+        kernels: gives the kernels, which are filled when they are first asked for.
+        function: gives the set function that was maximised; None for a rule, which is none.
+    """
+
+    rows: Sequence[Example]
+    targets: Sequence[Example]
+    shape: tuple[int, int]
+    kernels: Callable[[], Kernels]
+    function: Callable[[], SetFunction | None]
+
+
+@dataclass(frozen=True, slots=True)
 class Selection:
     """The chosen rows in rank order.
 
@@ -91,6 +113,7 @@ class Selection:
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
         influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
+        inside: rows, kernels and set function behind the ranking.
         learning: the learning curve, where labels were drawn in rounds (`learning.json`).
     """
 
@@ -105,6 +128,7 @@ class Selection:
     folder: Path
     ranker: Callable[[int], Picks]
     influences: Callable[[], Influences]
+    inside: Inside
     learning: dict[str, Any] | None = None
 
     def __len__(self) -> int:

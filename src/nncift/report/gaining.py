@@ -56,9 +56,7 @@ def growth(run: Run) -> Growth:
                   positive, "")  # fmt: skip
 
 
-def values(
-    function: SetFunction, order: Int[ndarray, " k"], sizes: Int[ndarray, " s"]
-) -> Float64[ndarray, " s"]:
+def values(function: SetFunction, order: Int[ndarray, " k"], sizes: Int[ndarray, " s"]) -> Float64[ndarray, " s"]:
     """The function of the first so many of an order, from its definition."""
     return np.array([function.value(np.asarray(order[:size], dtype=np.int64)) for size in sizes])
 

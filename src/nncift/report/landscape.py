@@ -70,7 +70,8 @@ def landscape(run: Run, most: int) -> Landscape | Missing:
     at_other = np.sort(others[draw.permutation(len(others))[:left]])
     at_chosen = run.order[:chosen]
     points, explained = flat(
-        np.concatenate([columns[at_other], rows[at_target], columns[at_chosen]]), generator(run.config.seed, "report/axes")
+        np.concatenate([columns[at_other], rows[at_target], columns[at_chosen]]),
+        generator(run.config.seed, "report/axes"),
     )
     parts = np.split(points, np.cumsum([len(at_other), len(at_target)]))
     examples = (_of_pool(run, at_other), [targets[int(k)] for k in at_target], [run.chosen[k] for k in range(chosen)])

@@ -71,7 +71,9 @@ def listing(run: Run, most: int) -> Listing:
     found = run.means
     means = None if isinstance(found, Missing) else found[0]
     helps = _most_helped(run, np.concatenate([shown, at_next]))
-    chosen = list(zip(run.chosen, run.gains.tolist(), [entry["reason"] for entry in run.entries], strict=True))[: len(shown)]
+    chosen = list(zip(run.chosen, run.gains.tolist(), [entry["reason"] for entry in run.entries], strict=True))[
+        : len(shown)
+    ]
     others: list[tuple[Example, float | None, str]] = []
     if run.pool is not None:
         others = [(run.pool.examples[int(k)], None, why) for k, why in zip(at_next, why_next, strict=True)]
@@ -92,7 +94,9 @@ def listing(run: Run, most: int) -> Listing:
 def _line(
     rank: int, row: Example, gain: float | None, mean: float | None, why: str, helps: Sequence[tuple[str, float]], share: float
 ) -> Line:  # fmt: skip
-    cut = {name: max(12, int(most * share)) for name, most in (("id", _ID), ("prompt", _PROMPT), ("response", _RESPONSE))}
+    cut = {
+        name: max(12, int(most * share)) for name, most in (("id", _ID), ("prompt", _PROMPT), ("response", _RESPONSE))
+    }
     return Line(
         rank=rank,
         id=plain(row.id, cut["id"]),
@@ -107,7 +111,8 @@ def _line(
 
 def _size(lines: Sequence[Line]) -> int:
     return sum(
-        bytes_of([line.id, line.prompt, line.response, line.reason, *(name for name, _ in line.helps)]) for line in lines
+        bytes_of([line.id, line.prompt, line.response, line.reason, *(name for name, _ in line.helps)])
+        for line in lines
     )
 
 
@@ -121,8 +126,10 @@ def _nearest(run: Run) -> tuple[Int[ndarray, " r"], list[str], str]:
         return nothing, [], f"Which rows came nearest cannot be told: {run.closed}"
     if run.inside is not None and "tok" not in run.config.budget.lower():
         further = run.picked.resize(len(run) + room).picks
-        behind = [(int(k), why) for k, why in zip(further.order, further.reasons, strict=True) if not run.is_chosen[k]][:room]
-        how = "What the same ranking would have chosen next, had the budget been larger; the reason is the one it would then have."
+        behind = [(int(k), why) for k, why in zip(further.order, further.reasons, strict=True) if not run.is_chosen[k]][
+            :room
+        ]
+        how = "What the same ranking would have chosen next, had the budget been larger; the reason is the one of that case."
         return np.array([k for k, _ in behind], dtype=np.int64), [why for _, why in behind], how
     found = run.means
     if isinstance(found, Missing):
@@ -131,7 +138,11 @@ def _nearest(run: Run) -> tuple[Int[ndarray, " r"], list[str], str]:
     open_ = np.flatnonzero(np.isfinite(means) & ~run.is_chosen)
     nearest = open_[np.argsort(-means[open_], kind="stable")][:room]
     kind = "mean of exact labels" if labels_only else "mean influence"
-    return nearest, [f"not chosen; {kind} {means[k]:.4g}" for k in nearest], f"The rows of the highest {kind} that were not chosen."
+    return (
+        nearest,
+        [f"not chosen; {kind} {means[k]:.4g}" for k in nearest],
+        f"The rows of the highest {kind} that were not chosen.",
+    )
 
 
 def _most_helped(run: Run, at: Int[ndarray, " k"]) -> list[list[tuple[str, float]]]:
@@ -145,6 +156,6 @@ def _most_helped(run: Run, at: Int[ndarray, " k"]) -> list[list[tuple[str, float
     return found
 
 
-def _best(line: Float[ndarray, " m"], names: Sequence[str]) -> list[tuple[str, float]]:
+def _best(line: Float[ndarray, " m"], names: list[str]) -> list[tuple[str, float]]:
     order = np.argsort(-line, kind="stable")[:_HELPED]
-    return [(names[k], float(line[k])) for k in order if line[k] != MASKED]
+    return [(names[k], float(line[k])) for k in order.tolist() if line[k] != MASKED]

@@ -63,9 +63,9 @@ def _map(found: Landscape | Missing) -> Panel:
     whole = all(len(kind.ids) == kind.of for kind in found.kinds)
     some = "" if whole else " Chosen rows are the best by rank, the others a draw; the rest is in selection.jsonl."
     words = (
-        f"The two principal axes of the rows' embeddings, which tell {found.explained:.0%} of their variance: rows that are near "
-        f"here need not be near in all dimensions. Shown: {', '.join(told)}.{some} Point at a row to read it; click in the "
-        "legend to hide a kind."
+        f"The two principal axes of the rows' embeddings, which tell {found.explained:.0%} of their variance: rows that are "
+        f"near here need not be near in all dimensions. Shown: {', '.join(told)}.{some} Point at a row to read it; click in "
+        "the legend to hide a kind."
     )
     return Panel("map", title, words, f"Map of {', '.join(told)}.", pictures.map_chart(found), wide=True)
 
@@ -76,7 +76,9 @@ def _of_kind(name: str) -> str:
 
 def _gains(run: Run, grown: Growth) -> Panel:
     title, last = "What each row adds", float(grown.chosen[-1])
-    words = f"`{run.objective}` of the first so many picks. {grown.positive:,} of {len(run):,} picks had a positive gain."
+    words = (
+        f"`{run.objective}` of the first so many picks. {grown.positive:,} of {len(run):,} picks had a positive gain."
+    )
     alt = f"The objective grows to {last:.4g} with {len(run):,} rows."
     if grown.random is None:
         return Panel("gains", title, f"{words} No random rows beside it: {grown.why}.", alt, pictures.gain_chart(grown))
@@ -95,7 +97,9 @@ def _influence(run: Run) -> Panel:
     chosen, others = found.counted[1], found.counted[0]
     words = f"{found.said.capitalize()}: {chosen:,} chosen rows beside {others:,} others. Middle values: {found.ahead}."
     chart = pictures.histogram_chart(found, before="not chosen", after="chosen", axis=found.said)
-    return Panel("influence", title, words, f"Middle influence of chosen rows against the others: {found.ahead}.", chart)
+    return Panel(
+        "influence", title, words, f"Middle influence of chosen rows against the others: {found.ahead}.", chart
+    )
 
 
 def _agreement(run: Run) -> Panel:
@@ -106,7 +110,8 @@ def _agreement(run: Run) -> Panel:
     pairs = fidelity.get("pairs") or {"exact": [], "estimated": []}
     if not pairs["exact"]:
         return Panel("agreement", title, f"{sentence} The run holds no list of held-out labels to draw.")
-    words = f"{len(pairs['exact']):,} labels that the judged estimator was not shown; on the dashed line both are the same."
+    held = f"{len(pairs['exact']):,} of {fidelity.get('held_out', len(pairs['exact'])):,}"
+    words = f"{held} labels that the judged estimator was not shown; on the dashed line both are the same."
     chart = pictures.agreement_chart(pairs["exact"], pairs["estimated"])
     return Panel("agreement", title, words, sentence, chart)
 
@@ -114,7 +119,9 @@ def _agreement(run: Run) -> Panel:
 def _learning(run: Run) -> Panel:
     title = "What more labels brought"
     if run.learning is None:
-        return Panel("learning", title, "The labels were drawn at once, or none were; only --labels auto draws them in rounds.")
+        return Panel(
+            "learning", title, "The labels were drawn at once, or none were; only --labels auto draws them in rounds."
+        )
     rounds = run.learning["rounds"]
     words = f"{rounds[-1]['labels']:,} labels in {len(rounds)} rounds: {run.learning['why']}."
     reached = rounds[-1].get("reached")
@@ -126,7 +133,9 @@ def _costs(found: Spending) -> Panel:
     title = "Cost by stage"
     if found.exact is None:
         alt = ", ".join(f"{stage.name} {stage.seconds:.1f} s" for stage in found.stages)
-        return Panel("costs", title, "Seconds; no language model was asked for influences.", alt, pictures.cost_chart(found))
+        return Panel(
+            "costs", title, "Seconds; no language model was asked for influences.", alt, pictures.cost_chart(found)
+        )
     made = sum(stage.work for stage in found.stages)
     words = (
         f"Language-model work that this run did, stage by stage, beside that of labelling every pair: {made:,.0f} against "
@@ -153,6 +162,4 @@ def _groups(found: Shares | Missing) -> Panel:
         f"Shares of the {found.groups:,} values of the column {found.column!r} in pool and subset; the subset has most more of "
         f"{found.names[most]!r}: {found.after[most]:.1%} instead of {found.before[most]:.1%}."
     )
-    return Panel("groups", title, words, words, pictures.share_chart(found))
-
-
+    return Panel("groups", title, words, words, pictures.share_chart(found), wide=True)

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 from bokeh.models import ColumnDataSource, FixedTicker, HoverTool, NumeralTickFormatter, PlainText
-from bokeh.models.dom import Div, Styles, ValueRef
+from bokeh.models.dom import Div, ValueRef
 from bokeh.plotting import figure
 from jaxtyping import Float64
 from numpy import ndarray
@@ -61,7 +61,7 @@ def gain_chart(found: Growth) -> Any:
     chart.line(found.sizes, found.chosen, name="chosen", line_width=2.5, legend_label="chosen")
     if len(found.sizes) <= 20:
         chart.scatter(found.sizes, found.chosen, name="chosen", size=6, line_alpha=0, legend_label="chosen")
-    _legend(chart, "bottom_right")
+    _legend(chart)
     return chart
 
 
@@ -75,6 +75,9 @@ def histogram_chart(found: Bars, *, before: str, after: str, axis: str, logarith
         )
     chart.y_range.start = 0
     chart.yaxis.formatter = NumeralTickFormatter(format="0%")
+    if logarithmic:
+        chart.xaxis.ticker = FixedTicker(ticks=_round_numbers(float(left[0]), float(right[-1])))
+        chart.xaxis.formatter = NumeralTickFormatter(format="0,0")
     _legend(chart)
     return chart
 
@@ -86,7 +89,7 @@ def agreement_chart(exact: Sequence[float], estimated: Sequence[float]) -> Any:
     ends = [min(every), max(every)]
     chart.line(ends, ends, name="random", line_width=1.5, line_dash="dashed", legend_label="the same")
     chart.scatter(exact, estimated, name="chosen", size=6, fill_alpha=0.55, line_alpha=0, legend_label="held-out pairs")
-    _legend(chart, "top_left")
+    _legend(chart)
     return chart
 
 
@@ -104,7 +107,7 @@ def learning_chart(rounds: Sequence[dict[str, Any]]) -> Any:
             x, y = (list(column) for column in zip(*known, strict=True))
             chart.line(x, y, name=name, line_width=2, legend_label=label)
             chart.scatter(x, y, name=name, size=7, line_alpha=0, legend_label=label)
-    _legend(chart, "bottom_right")
+    _legend(chart)
     return chart
 
 
@@ -127,11 +130,9 @@ def share_chart(found: Shares) -> Any:
     return chart
 
 
-def _lying(
-    names: Sequence[str], values: dict[str, Float64[ndarray, " b"]], axis: str, *, beside: bool = False
-) -> Any:
+def _lying(names: Sequence[str], values: dict[str, Float64[ndarray, " b"]], axis: str, *, beside: bool = False) -> Any:
     """Bars that lie, the first on top."""
-    height = 70 + len(names) * (30 if beside else 34)
+    height = 90 + len(names) * (28 if beside else 34)
     chart = _figure(height, x=axis)
     at = -np.arange(len(names), dtype=np.float64)
     thick = 0.36 if beside else 0.6
@@ -145,8 +146,14 @@ def _lying(
     chart.xaxis.formatter = NumeralTickFormatter(format="0,0.[00]")
     chart.ygrid.visible = False
     if beside:
-        _legend(chart, "bottom_right")
+        _legend(chart)
     return chart
+
+
+def _round_numbers(low: float, high: float) -> list[float]:
+    """1, 2 and 5 times the powers of ten between two numbers; the powers alone where these are far apart."""
+    steps = (1, 2, 5) if high / low < 1000 else (1,)
+    return [step * 10.0**power for power in range(12) for step in steps if low <= step * 10.0**power <= high]
 
 
 def _short(name: str) -> PlainText:
@@ -171,26 +178,28 @@ def _figure(
     return chart
 
 
-def _legend(chart: Any, location: str = "top_right") -> None:
-    legend = chart.legend
-    legend.location = location
+def _legend(chart: Any) -> None:
+    """The legend above the chart, where it hides nothing."""
+    legend = chart.legend[0]
+    chart.add_layout(legend, "above")
+    legend.orientation = "horizontal"
+    legend.location = "left"
     legend.border_line_color = None
-    legend.background_fill_alpha = 0.7
-    legend.padding = 6
-    legend.spacing = 2
+    legend.background_fill_alpha = 0
+    legend.padding = 0
+    legend.spacing = 14
+    legend.label_text_font_size = "0.8rem"
+    legend.margin = 4
 
 
 def _tip() -> Div:
     """What the pointer shows: elements whose text is set as text, never as HTML."""
-    line = {"max_width": "22rem", "white_space": "pre-wrap", "overflow_wrap": "anywhere", "unicode_bidi": "plaintext"}
-    muted = Styles(font_size="0.75rem", color="var(--muted)", **line)
-    return Div(
-        style=Styles(
-            background_color="var(--card)", color="var(--ink)", padding="0.5rem", border_radius="6px", font_size="0.8rem"
-        ),
-        children=[
-            Div(children=[ValueRef(field="kind")], style=muted),
-            Div(children=[ValueRef(field="id")], style=Styles(font_weight="600", **line)),
-            Div(children=[ValueRef(field="text")], style=Styles(**line)),
-        ],
-    )
+    line = {
+        "max-width": "22rem", "white-space": "pre-wrap", "overflow-wrap": "anywhere", "unicode-bidi": "plaintext",
+    }  # fmt: skip
+    box = {
+        "background-color": "var(--card)", "color": "var(--ink)", "padding": "0.5rem", "border-radius": "6px",
+        "font-size": "0.8rem",
+    }  # fmt: skip
+    looks = (("kind", {"font-size": "0.75rem", "color": "var(--muted)"}), ("id", {"font-weight": "600"}), ("text", {}))
+    return Div(style=box, children=[Div(style=line | look, children=[ValueRef(field=field)]) for field, look in looks])

@@ -151,29 +151,19 @@ def open_run(folder: str | Path, picked: Selection | None = None) -> Run:
     config = read_recipe(place / "recipe.yaml")
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
-    done, closed = _json(place / "done.json"), None
+    done, stages, costs = (_json(place / name) for name in ("done.json", "stages.json", "costs.json"))
+    fidelity, learning = (
+        _json(path) if (path := place / f"{name}.json").is_file() else None for name in ("fidelity", "learning")
+    )
+    entries, closed = _entries(place / "selection.jsonl"), None
     if picked is None:
         try:
             picked = reopen(place)
         except NnciftError as error:
             closed = str(error)
-    entries = _entries(place / "selection.jsonl")
     chosen = picked.examples if picked else _subset(place, config, done["subset"], len(entries))
-    stages = _json(place / "stages.json")
-    return Run(
-        folder=place,
-        config=config,
-        of=int(done["of"]),
-        notes=dict(done["notes"]),
-        entries=entries,
-        chosen=chosen,
-        costs=_json(place / "costs.json"),
-        facts=stages["select"]["facts"],
-        fidelity=_json(place / "fidelity.json") if (place / "fidelity.json").is_file() else None,
-        learning=_json(place / "learning.json") if (place / "learning.json").is_file() else None,
-        picked=picked,
-        closed=closed,
-    )
+    facts, of, notes = stages["select"]["facts"], int(done["of"]), dict(done["notes"])
+    return Run(place, config, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
 
 
 def _json(path: Path) -> dict[str, Any]:

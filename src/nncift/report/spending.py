@@ -49,7 +49,7 @@ class Spending:
 def spending(run: Run) -> Spending:
     """The costs of a run."""
     stages = tuple(
-        Stage(_WORDS.get(name, name), spent["seconds"], int(spent["lm_forwards"]), int(spent["lm_backwards"]))
+        Stage(_WORDS.get(name) or name, spent["seconds"], int(spent["lm_forwards"]), int(spent["lm_backwards"]))
         for name, spent in run.costs["stages"].items()
     )
     exact = run.costs.get("exact")

@@ -17,7 +17,7 @@ from nncift.seeds import generator
 
 _BINS = 32
 _READ = 20_000  # rows of a large pool that are read for their lengths and groups
-_GROUPS = 20
+_GROUPS = 12
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class Shares:
 
     Attributes:
         column: its name.
-        names: of at most 20 groups, behind them all others together.
+        names: of at most 12 groups, behind them all others together.
         before, after: float64, shares of pool and subset.
         groups: how many groups there are.
     """
@@ -101,13 +101,13 @@ def group_shares(run: Run) -> Shares | Missing:
     pool, subset = Counter(value or "" for value in before), Counter(value or "" for value in after)
     ranked = sorted(pool.keys() | subset.keys(), key=lambda name: (-pool[name], -subset[name], name))
     named, rest = ranked[:_GROUPS], ranked[_GROUPS:]
-    shares = [
-        np.array([*(counted[name] for name in named), *([sum(counted[name] for name in rest)] if rest else [])], dtype=np.float64)
-        for counted in (pool, subset)
-    ]  # fmt: skip
+    shares = []
+    for counted in (pool, subset):
+        counts = [counted[name] for name in named] + [sum(counted[name] for name in rest)] * bool(rest)
+        shares.append(np.array(counts, dtype=np.float64))
     others = [f"{len(rest):,} other groups"] if rest else []
     names = (*(name or "(none)" for name in named), *others)
-    return Shares(column, names, *(share / share.sum() for share in shares), len(ranked))
+    return Shares(column, names, shares[0] / shares[0].sum(), shares[1] / shares[1].sum(), len(ranked))
 
 
 def _some(run: Run) -> Sequence[Example] | None:
@@ -126,4 +126,3 @@ def _bars(before: Float[ndarray, " a"], after: Float[ndarray, " b"], edges: Floa
         edges.astype(np.float64), shares[0], shares[1], (float(np.median(before)), float(np.median(after))),
         (len(before), len(after)), said,
     )  # fmt: skip
-

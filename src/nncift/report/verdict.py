@@ -51,9 +51,9 @@ def verdict(run: Run, growth: Growth) -> Verdict:
     """The verdict on a run."""
     config = run.config
     why = run.facts.get("objective", "")
-    aim = "for the target" if config.target else "for the pool itself"
+    aim = "for the target, " if config.target else ""
     sentence = (
-        f"{len(run):,} of {run.of:,} rows ({len(run) / run.of:.1%}) are chosen {aim}, by `{run.objective}` on influences of "
+        f"{len(run):,} of {run.of:,} rows ({len(run) / run.of:.1%}) are chosen {aim}by `{run.objective}` on influences of "
         f"`{config.influence}`{f' ({why})' if why else ''}."
     )
     return Verdict(sentence, (_subset(run), _fidelity(run.fidelity, config.influence), _cost(run), _gains(run, growth)))
@@ -82,7 +82,9 @@ def _cost(run: Run) -> Card:
         return Card(title, f"{anew['saved']:.0%} saved", f"{anew_text(anew, held)} {seconds}", "good")
     if not exact:
         answer = "No language-model call" if not run.config.model else "Nothing to save"
-        return Card(title, answer, f"`{run.config.influence}` needs none for its influences, so none is saved. {seconds}")
+        return Card(
+            title, answer, f"`{run.config.influence}` needs none for its influences, so none is saved. {seconds}"
+        )
     stages = run.costs["stages"]
     made = spent(stages[name] for name in ("label", "states") if name in stages)
     whole = Calls(exact["lm_forwards"], exact["lm_backwards"])

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nncift.errors import ConfigError, MissingExtraError
+from nncift.progress import Reporter
 from nncift.report.reading import open_run
 from nncift.selection import Selection
 
@@ -20,9 +21,7 @@ _BESIDE = Path("comparison.html")
 _PACKAGES = ("bokeh", "jinja2")
 
 
-def write_report(
-    runs: Sequence[str | Path | Selection], output: str | Path | None = None
-) -> Path:
+def write_report(runs: Sequence[str | Path | Selection], output: str | Path | None = None) -> Path:
     """Writes one HTML page that tells of finished runs and needs no network.
 
     Use it to look at what was chosen and why, or to compare choices: `nncift report RUN [RUN2 ...]` is the same.
@@ -46,7 +45,10 @@ def write_report(
     _need_extra()
     from nncift.report.page import page
 
-    opened = [open_run(run.folder, run if run.subset else None) if isinstance(run, Selection) else open_run(run) for run in runs]
+    opened = [
+        open_run(run.folder, run if run.subset else None) if isinstance(run, Selection) else open_run(run)
+        for run in runs
+    ]
     path = Path(output) if output else opened[0].folder / NAME if len(opened) == 1 else _BESIDE
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f"{path.name}.part")
@@ -55,16 +57,20 @@ def write_report(
     return path
 
 
-def report_after(picked: Selection) -> Path | None:
+def report_after(picked: Selection, reporter: Reporter) -> Path | None:
     """The last stage of a run: its page, or one note why there is none. The run itself is done and stays so."""
     (picked.folder / NAME).unlink(missing_ok=True)  # a page of other options would tell of another run
+    reporter.begin("report", 0, "")
+    path = None
     try:
-        return write_report([picked])
+        path = write_report([picked])
     except MissingExtraError as error:
         log.warning("%s", error)
     except Exception as error:  # a page must not make a finished run look failed; `nncift report` raises the same
-        log.warning("no %s: %s. `nncift report %s` tries again.", NAME, error or type(error).__name__, picked.folder)
-    return None
+        told = f"{type(error).__name__}: {error}"
+        log.warning("no %s (%s). `nncift report %s` tries again", NAME, told, picked.folder)
+    reporter.end(str(path or "none"))
+    return path
 
 
 def _need_extra() -> None:

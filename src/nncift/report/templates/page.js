@@ -31,9 +31,9 @@ async function draw() {
     const item = charts[place.dataset.chart];
     item.target_id = null;
     const views = await Bokeh.embed.embed_item(item, place);
-    for (const view of views) {
-      paint(view.model);
-      drawn.push(view.model);
+    for (const model of new Set([...views].map((view) => view.model))) {
+      paint(model);
+      drawn.push(model);
     }
   }
   matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(paint));

@@ -157,9 +157,9 @@ def _groups(found: Shares | Missing) -> Panel:
     title = "Groups before and after"
     if isinstance(found, Missing):
         return Panel("groups", title, found.why)
-    most = max(range(len(found.names)), key=lambda k: found.after[k] - found.before[k])
+    most = max(range(found.named), key=lambda k: found.after[k] - found.before[k])
     words = (
-        f"Shares of the {found.groups:,} values of the column {found.column!r} in pool and subset; the subset has most more of "
-        f"{found.names[most]!r}: {found.after[most]:.1%} instead of {found.before[most]:.1%}."
+        f"Shares of the {found.groups:,} values of the column {found.column!r} in pool and subset. Furthest ahead: "
+        f"{found.names[most]!r}, with {found.after[most]:.1%} instead of {found.before[most]:.1%}."
     )
     return Panel("groups", title, words, words, pictures.share_chart(found), wide=True)

@@ -198,8 +198,8 @@ def _tip() -> Div:
         "max-width": "22rem", "white-space": "pre-wrap", "overflow-wrap": "anywhere", "unicode-bidi": "plaintext",
     }  # fmt: skip
     box = {
-        "background-color": "var(--card)", "color": "var(--ink)", "padding": "0.5rem", "border-radius": "6px",
-        "font-size": "0.8rem",
+        "background-color": "var(--card)", "color": "var(--ink)", "padding": "0.3rem", "font-size": "0.8rem",
+        "box-shadow": "0 0 0 7px var(--card)",  # over the frame that Bokeh draws, which is white in the dark too
     }  # fmt: skip
     looks = (("kind", {"font-size": "0.75rem", "color": "var(--muted)"}), ("id", {"font-weight": "600"}), ("text", {}))
     return Div(style=box, children=[Div(style=line | look, children=[ValueRef(field=field)]) for field, look in looks])

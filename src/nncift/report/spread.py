@@ -55,6 +55,7 @@ class Shares:
         names: of at most 12 groups, behind them all others together.
         before, after: float64, shares of pool and subset.
         groups: how many groups there are.
+        named: how many of the names are of one group.
     """
 
     column: str
@@ -62,6 +63,7 @@ class Shares:
     before: Float64[ndarray, " g"]
     after: Float64[ndarray, " g"]
     groups: int
+    named: int
 
 
 def influence_spread(run: Run) -> Bars | Missing:
@@ -107,7 +109,7 @@ def group_shares(run: Run) -> Shares | Missing:
         shares.append(np.array(counts, dtype=np.float64))
     others = [f"{len(rest):,} other groups"] if rest else []
     names = (*(name or "(none)" for name in named), *others)
-    return Shares(column, names, shares[0] / shares[0].sum(), shares[1] / shares[1].sum(), len(ranked))
+    return Shares(column, names, shares[0] / shares[0].sum(), shares[1] / shares[1].sum(), len(ranked), len(named))
 
 
 def _some(run: Run) -> Sequence[Example] | None:

@@ -16,6 +16,7 @@ from nncift.report.comparing import compare
 from nncift.report.gaining import growth, values
 from nncift.report.landscape import _shares, flat, landscape
 from nncift.report.listing import listing
+from nncift.report.panels import panels
 from nncift.report.reading import Missing, Run, open_run
 from nncift.report.spending import spending
 from nncift.report.spread import Bars, Shares, group_shares, influence_spread, length_spread
@@ -102,7 +103,7 @@ def test_groups(run: Run) -> None:
     found = group_shares(run)
     assert isinstance(found, Shares)
     tasks = {row["id"]: row["task"] for row in ROWS}
-    assert (found.column, found.names, found.groups) == ("task", ("red", "blue"), 2)
+    assert (found.column, found.names, found.groups, found.named) == ("task", ("red", "blue"), 2, 2)
     assert found.before.tolist() == [0.6, 0.4]
     red = sum(tasks[one] == "red" for one in run.ids) / 2
     assert found.after.tolist() == [red, 1 - red]
@@ -112,7 +113,7 @@ def test_many_groups_are_gathered(tmp_path: Path) -> None:
     rows = [{"id": f"{k:03d}", "text": f"row {k}", "task": f"g{k % 30:02d}"} for k in range(95)]
     run = nncift.select(write_rows(tmp_path / "p.jsonl", rows), budget=9, influence="length", output=tmp_path / "run")
     found = group_shares(open_run(run.folder, run))
-    assert isinstance(found, Shares) and found.groups == 30
+    assert isinstance(found, Shares) and (found.groups, found.named) == (30, 12)
     assert (
         {*found.names[:5]} == {f"g{k:02d}" for k in range(5)}
         and found.names[-1] == "18 other groups"
@@ -210,6 +211,9 @@ def test_the_verdict_weighs_labels_against_every_pair(run: Run) -> None:
     spent = spending(dear)
     assert [stage.work for stage in spent.stages] == [0.0, 50.0, 0.0]  # a backward pass counts as two
     assert spent.exact is not None and spent.exact.work == 1500.0
+    drawn = {panel.name: panel for panel in panels(dear, growth(dear), 100)}
+    assert "50 against 1,500 passes" in drawn["costs"].words and drawn["costs"].chart is not None
+    assert drawn["agreement"].chart is None and "no list of held-out labels" in drawn["agreement"].words
 
 
 def test_what_runs_share(run: Run) -> None:

@@ -36,7 +36,10 @@ async function draw() {
       drawn.push(model);
     }
   }
-  matchMedia("(prefers-color-scheme: dark)").addEventListener("change", () => drawn.forEach(paint));
+  const dark = matchMedia("(prefers-color-scheme: dark)");
+  const shown = () => { document.documentElement.dataset.shade = dark.matches ? "dark" : "light"; };
+  dark.addEventListener("change", () => { shown(); drawn.forEach(paint); });
+  shown();
   document.documentElement.dataset.drawn = drawn.length;
 }
 

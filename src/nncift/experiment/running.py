@@ -105,7 +105,7 @@ def run_experiment(
         sources = Sources(recipe, root=root, folder=folder)
         write_head(folder, recipe)
         sources.refuse_none(cells)
-        runner = _Runner(folder, cells, sources, _Nested(reporter or Silent()))
+        runner = Runner(folder, cells, sources, reporter)
         outcome = runner.run()
         outcome.tables += _tables(folder)
     return outcome
@@ -146,11 +146,11 @@ class _Nested:
             self.end("stopped")
 
 
-class _Runner:
+class Runner:
     """The cells of one experiment on their way."""
 
-    def __init__(self, folder: Path, cells: Sequence[Cell], sources: Sources, reporter: _Nested) -> None:
-        self.folder, self.cells, self.sources, self.reporter = folder, cells, sources, reporter
+    def __init__(self, folder: Path, cells: Sequence[Cell], sources: Sources, reporter: Reporter | None = None) -> None:
+        self.folder, self.cells, self.sources, self.reporter = folder, cells, sources, _Nested(reporter or Silent())
         self.named = {cell.name: cell for cell in cells}
         self.outcome = Outcome(folder, len(cells))
         self.lenders: list[tuple[Cell, Options, str]] = []
@@ -175,7 +175,7 @@ class _Runner:
         try:
             source = self.sources.of(cell.data)
             config = self._config(cell, source)
-            key = self._key(cell, config, source)
+            key = self.key(cell)
         except NnciftError as error:  # without rows there is no key, and a result that is there stays
             outcome.failed[cell.name] = str(error)
             return
@@ -189,7 +189,7 @@ class _Runner:
         seconds = round(perf_counter() - started, 3)
         self.reporter.close_to(level)
         status = "done" if error is None else "failed"
-        key = self._key(cell, config, source)  # what it needs may have been made again, with other rows
+        key = self.key(cell)  # what it needs may have been made again, with other rows
         told, why = without_places(result, self.places), without_places(error, self.places)
         write_record(self.folder, Record(cell.name, cell.verb, cell.axes, key, status, why, seconds, told))
         if error is None:
@@ -231,8 +231,11 @@ class _Runner:
             given["matrix"] = str(self._place(self.named[cell.needs[0]]))
         return cell.config(given)
 
-    def _key(self, cell: Cell, config: Options, source: Source) -> str:
-        return cell_key(cell, config, rows=source.keys, needs={need: self._told(need) for need in cell.needs})
+    def key(self, cell: Cell) -> str:
+        """What the record of a cell must have so that it is not done again; the cells that it needs must be done."""
+        source = self.sources.of(cell.data)
+        needs = {need: self._told(need) for need in cell.needs}
+        return cell_key(cell, self._config(cell, source), rows=source.keys, needs=needs)
 
     def _place(self, cell: Cell) -> Path:
         """The run folder of a cell, or its file of labels."""

@@ -112,6 +112,19 @@ def test_the_page_says_it_in_words(tmp_path: Path) -> None:
     assert "99" not in "".join(line for line in text.splitlines() if line.startswith("| random"))
 
 
+def test_a_row_named_like_a_control_does_not_stand_in_for_it(tmp_path: Path) -> None:
+    records = [
+        score("mine", 2.0, ci=[1.9, 2.1], diff_random=-0.5, diff_ci=[-0.8, -0.2], verdict="beats random"),
+        score("random", 2.5, control="random", ci=[2.4, 2.6], draws=5),
+    ]
+    result = {"records": records, "subjects": {"mine": {"how": "random"}}, "costs": [], "notes": {}}
+    spec = {"kind": "main", "name": "main", "rows": ["how"], "columns": ["metric"], "exact": {}}
+    axes = {"how": {"random": {}, "exact": {}}}
+    write_tables(write_experiment(tmp_path, [spec], [cell("evaluate/alpaca.30%", {}, result)], axes=axes))
+    lines = read_lines(tmp_path / "tables" / "main.csv")
+    assert sorted(_number(line["mean"]) for line in lines) == [2.0, 2.5]
+
+
 def test_every_other_axis_with_several_values_makes_a_page(tmp_path: Path) -> None:
     cells = []
     for v, mean in (("30%", 1.0), ("10%", 2.0)):

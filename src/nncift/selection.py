@@ -15,7 +15,9 @@ from numpy import ndarray
 from nncift.config import budget_text, parse_budget
 from nncift.data.rows import Example, Pool, ids_of, numbers_of
 from nncift.data.views import take
-from nncift.data.write import export_rows
+from nncift.handing.card import write_card
+from nncift.handing.finished import Finished
+from nncift.handing.writing import hand_over
 from nncift.objective.ranking import rest_rule
 
 
@@ -159,20 +161,29 @@ class Selection:
         picks = self.picks.head(rows) if rows <= len(self) else self.ranker(rows)
         return replace(self, picks=picks, subset=None)
 
-    def export(self, folder: str | Path, *, trainer: str = "trl") -> Path:
-        """Writes the chosen rows in a trainer's format: `trl` and `messages`, `alpaca`, `sharegpt`.
+    def export(self, folder: str | Path, *, trainer: str = "trl", card: bool = False) -> Path:
+        """Writes the chosen rows in a trainer's format, and the piece of its configuration that reads them.
+
+        Rows that the format cannot hold go to `TRAINER.rejected.jsonl` with the reason; one warning counts them.
+
+        Args:
+            folder: where the files go.
+            trainer: `trl`, `axolotl`, `llamafactory`, `torchtune`, `litgpt`, or a mere format: `alpaca`, `sharegpt`,
+                `messages`.
+            card: whether to write a dataset card too, `README.md`.
 
         Returns:
-            The file that was written.
+            The file of rows that was written.
 
         Raises:
-            ConfigError: the trainer is unknown, or its format cannot hold a row.
+            ConfigError: the trainer is unknown.
+            DataError: its format can hold none of the rows.
+            RunError: the folder is a run folder; or, with a card, the run is not what it was.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        path = place / f"{trainer}.jsonl"
-        export_rows(self.examples, path, trainer=trainer)
-        return path
+        handed = hand_over(self.examples, Path(folder), trainer=trainer, name=self.folder.name, source=self.pool.source)
+        if card:
+            write_card(Finished.at(self.folder), handed)
+        return handed.data
 
     def summary(self) -> dict[str, Any]:
         """The run in plain values: what `nncift select --json` prints."""

@@ -148,6 +148,16 @@ def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int]
     done.files.append(name)
 
 
+def write_done(folder: RunFolder, setup: Setup, chosen: int, notes: Mapping[str, str]) -> Path:
+    """Writes `done.json`, the last file of a run, and gives the file of the subset."""
+    assert setup.objective is not None
+    subset = folder.path / subset_name(setup.pool)
+    done = {"rows": chosen, "of": len(setup.pool), "subset": subset.name}
+    told = {"objective": setup.objective.name, "layout": setup.pool.layout}
+    folder.write_json("done.json", done | told | {"notes": dict(notes)})
+    return subset
+
+
 def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
     """The ranking that `write_picks` wrote."""
     with (folder.path / "selection.jsonl").open(encoding="utf-8") as stream:

@@ -149,10 +149,7 @@ class _Road:
             log.warning("%s", sentence)
             notes[kind] = sentence
         picks = receipt.read_picks(folder, record)
-        subset = folder.path / receipt.subset_name(setup.pool)
-        folder.write_json(
-            "done.json", {"rows": len(picks.order), "of": len(setup.pool), "subset": subset.name, "notes": notes}
-        )
+        subset = receipt.write_done(folder, setup, len(picks.order), notes)
         return Selection(
             pool=setup.pool,
             picks=picks,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.config import budget_text, parse_budget
+from nncift.data.frames import some_rows
 from nncift.data.rows import Example, Pool, ids_of, numbers_of
 from nncift.data.views import take
 from nncift.handing.card import write_card
@@ -94,6 +95,7 @@ class Selection:
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
         influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
         learning: the learning curve, where labels were drawn in rounds (`learning.json`).
+        given: the table that was passed as the pool; None where it was a file.
     """
 
     pool: Pool
@@ -108,6 +110,7 @@ class Selection:
     ranker: Callable[[int], Picks]
     influences: Callable[[], Influences]
     learning: dict[str, Any] | None = None
+    given: Any = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.picks.order)
@@ -131,6 +134,12 @@ class Selection:
     def rows(self) -> list[dict[str, Any]]:
         """The chosen rows as they came, best first."""
         return [json.loads(row.raw) if isinstance(row.raw, bytes) else row.raw for row in self.examples]
+
+    def as_input(self) -> Any:
+        """The chosen rows in the type of the pool that was passed, best first: a pandas or polars data frame, an Arrow table, a
+        `datasets.Dataset`, with all their columns and types; otherwise a list of rows, those of a file as mappings."""
+        found = None if self.given is None else some_rows(self.given, self.indices)
+        return self.rows if found is None else found
 
     @property
     def gains(self) -> Float[ndarray, " k"]:

@@ -64,8 +64,13 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
 
 
 def write_rejected(rejected: Iterable[Rejected], path: Path) -> None:
-    """Writes rejected rows as JSONL (`file`, `line`, `reason`, `row`), in ASCII, which lone surrogates survive."""
-    records = ({"file": row.file, "line": row.line, "reason": row.reason, "row": row.row} for row in rejected)
+    """Writes rejected rows as JSONL (`file`, `line`, `reason`, `row`, `twin` of a near-copy), in ASCII, which lone surrogates
+    survive."""
+    records = (
+        {"file": row.file, "line": row.line, "reason": row.reason, "row": row.row}
+        | ({} if row.twin is None else {"twin": row.twin})
+        for row in rejected
+    )
     _write_lines((json.dumps(record).encode("ascii") for record in records), path)
 
 

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from nncift.config import SelectConfig
 from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
@@ -171,6 +173,12 @@ def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
         record.facts["kept"],
         np.array([entry["phase"] for entry in entries]) if "phase" in entries[0] else None,
     )
+
+
+def barred(stages: Mapping[str, StageRecord]) -> Int[ndarray, " b"]:
+    """Positions of candidates that cannot be scored."""
+    found = stages["label"].facts.get("barred", {}) if "label" in stages else {}
+    return np.array(sorted(map(int, found)), dtype=np.int64)
 
 
 def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from nncift.pipeline.journal import Pairs
 from nncift.pipeline.making import influence_key, make_estimator
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
-from nncift.pipeline.route import Route, choose_route
+from nncift.pipeline.route import Route, choose_route, refuse_entries
 from nncift.pipeline.twins import Twins, without_twins
 from nncift.progress import Reporter
 from nncift.run import lists_key
@@ -153,6 +153,9 @@ class Setup:
             whole = "every pair has a label"
         elif self.exact and not getattr(self.influence, "inner_product", False):
             whole = f"`{self.influence.traits.name}` is no inner product that could be kept in factors"
+        if isinstance(self.config, SelectConfig) and self.objective is not None:
+            rows = self.axes.n if self.objective.needs_pool else self.axes.m
+            refuse_entries(rows, min(self.config.entries, self.axes.n), self.config.threads)
         return choose_route(self.axes, asked, whole=whole, factors=self.factors)
 
     @property

@@ -69,9 +69,7 @@ def filled(text: str, folder: Path) -> str:
 
 def main() -> None:
     page = Path(sys.argv[1])
-    page.write_text(
-        filled(page.read_text(encoding="utf-8"), page.parent / "results" / "experiments"), encoding="utf-8"
-    )
+    page.write_text(filled(page.read_text(encoding="utf-8"), page.parent / "results" / "experiments"), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
@@ -11,9 +10,9 @@ from typing import Any
 
 from nncift.cachedir import cache_folder
 from nncift.config import LabelConfig, ScoreConfig, SelectConfig
+from nncift.data.frames import rows_of
 from nncift.data.labels import Labels
 from nncift.data.write import to_json
-from nncift.errors import DataError
 from nncift.evaluation.evaluate import Evaluation
 from nncift.evaluation.evaluate import evaluate as _evaluate
 from nncift.evaluation.options import EvaluateConfig
@@ -28,7 +27,9 @@ from nncift.rehearsal.rehearse import rehearse
 from nncift.run import content_key
 from nncift.selection import Selection
 
-Rows = str | Path | Iterable[Mapping[str, Any]]
+Rows = Any
+"""A file, `hub:owner/name#split`, or rows in memory: mappings (a list of them, a `datasets.Dataset`), a pandas or polars data
+frame, an Arrow table."""
 
 
 def select(
@@ -42,8 +43,8 @@ def select(
     """Chooses the subset of a pool that teaches most.
 
     Args:
-        pool: a file (.jsonl, .json, .parquet, .csv), `hub:owner/name#split`, or rows as mappings (a list, a
-            `datasets.Dataset`).
+        pool: a file (.jsonl, .json, .parquet, .csv), `hub:owner/name#split`, or rows in memory: mappings (a list of them, a
+            `datasets.Dataset`), a pandas or polars data frame, an Arrow table; `as_input()` of the answer is of that type.
         target: rows that the subset should help with; without them the pool is its own target.
         existing: rows that the model already knows; what they cover is not chosen again.
         budget: rows (175), a share (0.05), or text (`"5%"`); a share is of the usable rows, rounded to nearest.
@@ -72,7 +73,8 @@ def select(
     if config.output is None:
         key = content_key({name: str(value) for name, value in vars(resolved(config)).items()})
         config = replace(config, output=str(cache_folder() / "runs" / key[:16]))
-    return _select(config)
+    picked = _select(config)
+    return picked if isinstance(pool, str | Path) else replace(picked, given=pool)
 
 
 def label(pool: Rows, *, target: Rows | None = None, output: str | Path, **options: Any) -> Labels:
@@ -185,16 +187,13 @@ def _as_file(rows: Rows) -> str:
     """Rows in memory go to a file named by their content, so that a recipe can replay them; names stay names."""
     if isinstance(rows, str | Path):
         return str(rows)
-    if isinstance(rows, Mapping):
-        raise DataError(
-            f"a mapping of {', '.join(map(repr, list(rows)[:5]))} is not rows. Name one split, or pass a list of rows."
-        )
+    table = rows_of(rows)
     place, digest = cache_folder() / "rows", sha256()
     place.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(dir=place) as folder:
         part = Path(folder) / "rows.jsonl"
         with part.open("wb") as file:
-            for row in rows:
+            for row in table:
                 line = to_json(row) + b"\n"
                 digest.update(line)
                 file.write(line)

@@ -17,6 +17,7 @@ from nncift.config import LabelConfig, ScoreConfig, SelectConfig
 from nncift.errors import ConfigError, NnciftError
 from nncift.evaluation.options import EvaluateConfig, evaluation_name
 from nncift.flags import AsJson, DryRun, Quiet, options_of
+from nncift.handing.options import ExportConfig
 from nncift.recipe import changed_options, default_name, recipe_values
 from nncift.registry import did_you_mean
 from nncift.rehearsal.options import FidelityConfig
@@ -159,6 +160,16 @@ def evaluate(config: EvaluateConfig, dry_run: DryRun = False, as_json: AsJson = 
     if config.output is None:
         config = replace(config, output=f"runs/{evaluation_name(config)}")
     _evaluate(config, dry_run=dry_run, as_json=as_json, quiet=quiet)
+
+
+@app.command()
+@options_of(ExportConfig, "run")
+def export(config: ExportConfig, as_json: AsJson = False) -> None:
+    """Write the chosen rows of a finished run in a trainer's format, with the piece of its configuration that reads them."""
+    from nncift.handing.export import export as hand_over
+
+    handed = hand_over(config)
+    print(json.dumps(handed.record()) if as_json else "\n".join(handed.lines()))
 
 
 @app.command()

@@ -131,6 +131,11 @@ class SelectConfig(_TeacherOptions):
     quota: str | None = setting(
         "The most that rows with one value of a column may have of the subset: task=5%, or task=200 rows.", None
     )
+    dedup: float = setting(
+        "Leave out pool rows whose embedding has this cosine, or more, with that of an earlier one, such as 0.95; 0: none. A "
+        "percentage as --budget is of the rows that are left.",
+        0.0,
+    )
     existing: str | None = setting(
         "Rows the model already knows (continual learning); what they cover is not chosen again.", None
     )
@@ -175,6 +180,8 @@ class SelectConfig(_TeacherOptions):
         if self.phases < 0 or self.phases == 1:
             raise ConfigError(f"--phases is {self.phases}; it must be 2 or more, or 0 for none.")
         at_least(self, parts=1, entries=0)
+        if not 0 <= self.dedup <= 1:
+            raise ConfigError(f"--dedup is {self.dedup}; it is a cosine, above 0 and at most 1, or 0 for none.")
         if not 0 < self.epsilon < 1:
             raise ConfigError(f"--epsilon is {self.epsilon}; it must lie between 0 and 1.")
         for name in ("eta", "nu"):

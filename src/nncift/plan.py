@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +55,7 @@ class Plan:
         encoder_calls: texts to embed that the cache does not hold.
         route: whether the kernels are stored (`dense`) or computed line by line (`tiled`), why, and what that takes.
         training_anew: what an estimator of these rows would take, where that of another run is reused.
+        dedup: the cosine from which near-copies are left out, which the numbers here are before; 0 where they stay.
         seconds: by stage, scaled up from timed probes; stages without an entry take seconds at most.
     """
 
@@ -74,6 +75,7 @@ class Plan:
     route: Route
     seconds: dict[str, float]
     training_anew: dict[str, Any] | None = None
+    dedup: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
@@ -85,6 +87,8 @@ class Plan:
         lines = [f"Rows: {rows}; {self.budget:,} to choose by {self.objective}."]
         if self.rejected:
             lines.append(f"{self.rejected}.")
+        if self.dedup:
+            lines.append(f"All numbers are before --dedup {self.dedup:g} leaves near-copies out.")
         if self.labels is not None:
             fewest = f" at most, in rounds; {self.least['labels']:,} where these are found enough" if self.least else ""
             lines.append(f"Exact influences: {self.labels:,}{fewest}.")
@@ -116,7 +120,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         NnciftError: whatever the run itself would be refused for.
     """
     config = inherit(config)
-    setup = prepare(config)
+    setup = prepare(replace(config, dedup=0.0))  # near-copies are told by embeddings, which a plan makes none of
     route = setup.route  # refuses what does not fit
     models = Models(setup, reporter)
     donor = donor_of(config)
@@ -162,6 +166,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         route,
         {stage: round(value, 1) for stage, value in seconds.items()},
         None if donor is None else trained_anew(donor, setup),
+        config.dedup,
     )
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -13,9 +13,12 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.config import budget_text, parse_budget
+from nncift.data.frames import some_rows
 from nncift.data.rows import Example, Pool, ids_of, numbers_of
 from nncift.data.views import take
-from nncift.data.write import export_rows
+from nncift.handing.card import write_card
+from nncift.handing.finished import Finished
+from nncift.handing.writing import hand_over
 from nncift.objective.base import Kernels
 from nncift.objective.functions import SetFunction
 from nncift.objective.ranking import rest_rule
@@ -115,6 +118,7 @@ class Selection:
         influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
         inside: rows, kernels and set function behind the ranking.
         learning: the learning curve, where labels were drawn in rounds (`learning.json`).
+        given: the table that was passed as the pool; None where it was a file.
     """
 
     pool: Pool
@@ -130,6 +134,7 @@ class Selection:
     influences: Callable[[], Influences]
     inside: Inside
     learning: dict[str, Any] | None = None
+    given: Any = field(default=None, compare=False, repr=False)
 
     def __len__(self) -> int:
         return len(self.picks.order)
@@ -153,6 +158,12 @@ class Selection:
     def rows(self) -> list[dict[str, Any]]:
         """The chosen rows as they came, best first."""
         return [json.loads(row.raw) if isinstance(row.raw, bytes) else row.raw for row in self.examples]
+
+    def as_input(self) -> Any:
+        """The chosen rows in the type of the pool that was passed, best first: a pandas or polars data frame, an Arrow table, a
+        `datasets.Dataset`, with all their columns and types; otherwise a list of rows, those of a file as mappings."""
+        found = None if self.given is None else some_rows(self.given, self.indices)
+        return self.rows if found is None else found
 
     @property
     def gains(self) -> Float[ndarray, " k"]:
@@ -183,20 +194,29 @@ class Selection:
         picks = self.picks.head(rows) if rows <= len(self) else self.ranker(rows)
         return replace(self, picks=picks, subset=None)
 
-    def export(self, folder: str | Path, *, trainer: str = "trl") -> Path:
-        """Writes the chosen rows in a trainer's format: `trl` and `messages`, `alpaca`, `sharegpt`.
+    def export(self, folder: str | Path, *, trainer: str = "trl", card: bool = False) -> Path:
+        """Writes the chosen rows in a trainer's format, and the piece of its configuration that reads them.
+
+        Rows that the format cannot hold go to `TRAINER.rejected.jsonl` with the reason; one warning counts them.
+
+        Args:
+            folder: where the files go.
+            trainer: `trl`, `axolotl`, `llamafactory`, `torchtune`, `litgpt`, or a mere format: `alpaca`, `sharegpt`,
+                `messages`.
+            card: whether to write a dataset card too, `README.md`.
 
         Returns:
-            The file that was written.
+            The file of rows that was written.
 
         Raises:
-            ConfigError: the trainer is unknown, or its format cannot hold a row.
+            ConfigError: the trainer is unknown.
+            DataError: its format can hold none of the rows.
+            RunError: the folder is a run folder; or, with a card, the run is not what it was.
         """
-        place = Path(folder)
-        place.mkdir(parents=True, exist_ok=True)
-        path = place / f"{trainer}.jsonl"
-        export_rows(self.examples, path, trainer=trainer)
-        return path
+        handed = hand_over(self.examples, Path(folder), trainer=trainer, name=self.folder.name, source=self.pool.source)
+        if card:
+            write_card(Finished.at(self.folder), handed)
+        return handed.data
 
     def summary(self) -> dict[str, Any]:
         """The run in plain values: what `nncift select --json` prints."""

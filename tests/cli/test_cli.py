@@ -53,7 +53,7 @@ def test_help_comes_at_once(cli: Cli) -> None:
     assert min(seconds) < 0.5
 
 
-@pytest.mark.parametrize("verb", ["select", "label", "fidelity", "run", "list", "doctor", "demo"])
+@pytest.mark.parametrize("verb", ["select", "label", "fidelity", "export", "run", "list", "doctor", "demo"])
 def test_every_verb_has_help(cli: Cli, verb: str) -> None:
     done = cli(verb, "--help")
     assert done.returncode == 0 and len(done.stdout.splitlines()) > 3

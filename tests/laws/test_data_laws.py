@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import io
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,8 +14,10 @@ from hypothesis import strategies as st
 
 from nncift.data.files import load_pool
 from nncift.data.layouts import LAYOUTS, RowProblem, parse
-from nncift.data.write import export_rows, write_rejected, write_rows
+from nncift.data.write import write_rejected, write_rows
 from nncift.errors import DataError
+from nncift.handing.formats import TRAINERS
+from nncift.handing.writing import hand_over
 
 LAW = settings(max_examples=80, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -133,17 +136,20 @@ def test_any_bytes_are_rows_or_one_clear_error(tmp_path: Path, content: bytes, s
 
 
 @LAW
-@given(talk=turns, trainer=st.sampled_from(["trl", "messages", "sharegpt", "alpaca"]))
-def test_an_export_loads_with_the_same_turns(tmp_path: Path, talk: list[dict[str, Any]], trainer: str) -> None:
+@given(talk=turns, trainer=st.sampled_from(TRAINERS))
+def test_an_export_loads_with_the_same_turns_or_says_why_not(
+    tmp_path: Path, talk: list[dict[str, Any]], trainer: str
+) -> None:
     ask = {"role": "user", "content": "ask"}
-    rows = [{"messages": talk}, {"messages": [ask, {"role": "assistant", "content": "say"}]}]
-    pool = load_pool(rows)
-    path = tmp_path / "export.jsonl"
-    try:
-        export_rows(pool, path, trainer=trainer)
-    except DataError as error:
-        shapes = [[turn.role for turn in example.turns] for example in pool]
-        assert trainer == "alpaca" and "Alpaca's columns cannot hold" in str(error)
-        assert any(shape not in (["user", "assistant"], ["assistant"]) for shape in shapes)
-    else:
-        assert [example.turns for example in load_pool(path)] == [example.turns for example in pool]
+    pool = load_pool([{"messages": talk}, {"messages": [ask, {"role": "assistant", "content": "say"}]}])
+    handed = hand_over(pool, tmp_path / "out", trainer=trainer, name="law", source="rows")
+    assert handed.rows + sum(handed.reasons.values()) == len(pool)
+    told = [] if handed.rejected is None else handed.rejected.read_text(encoding="ascii").splitlines()
+    left_out = [json.loads(line)["line"] for line in told]
+    held = [example.turns for example in pool if example.line not in left_out]
+    assert [example.turns for example in load_pool(handed.data)] == held
+    for example in pool:
+        roles = "".join(turn.role[0] for turn in example.turns)
+        shape = {"trl": ".*", "axolotl": ".*", "messages": ".*", "sharegpt": ".*"}
+        shape |= dict.fromkeys(("alpaca", "litgpt"), "u?a") | dict.fromkeys(("llamafactory", "torchtune"), "s?(ua)+")
+        assert (re.fullmatch(shape[trainer], roles) is None) == (example.line in left_out)

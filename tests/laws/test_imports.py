@@ -18,8 +18,9 @@ FOUNDATIONS = ("errors", "config", "recipe", "registry", "ledger", "seeds", "ver
 ORDER = (
     *("data", "lm", "tuning", "embed", "influence", "kernel", "estimator", "objective"),
     *(
-        "selection",
         "run",
+        "handing",
+        "selection",
         "scale",
         "pipeline",
         "rehearsal",

@@ -28,7 +28,10 @@ def network(rng: np.random.Generator, m: int, n: int, width: int) -> Case:
     weights = (rng.normal(size=width) * rng.integers(0, 2, size=width)).astype(np.float32)
     bias, scale, offset = rng.normal(size=3).tolist()
     each = np.maximum(target[:, None].astype(np.float64) + pool[None], 0.0) * weights.astype(np.float64)
-    added = np.abs(np.maximum(target[:, None], -pool[None])) + np.abs(pool)[None]  # relu(t + p) = max(t, -p) + p
+    moved, middle = pool - pool.mean(axis=0), pool.mean(axis=0)
+    added = (
+        np.abs(np.maximum(target[:, None] + middle, -moved[None])) + np.abs(moved)[None]
+    )  # relu(t + p) = max(t, -p) + p
     size = abs(offset) + abs(scale) * ((added * np.abs(weights)).sum(axis=2) + abs(bias))
     kernel = FactorisedKernel(pool, target, weights, bias, scale, offset)
     return kernel, offset + scale * (each.sum(axis=2) + bias), size

@@ -22,8 +22,9 @@ from nncift.data.columns import column, column_values
 from nncift.data.files import load_pool
 from nncift.data.rows import Indexed, Pool, ids_of, keys_of, lines_of, numbers_of, raw_of, same_text_pairs
 from nncift.data.views import join, take
-from nncift.data.write import export_rows, subset_suffix, write_rejected, write_rows
+from nncift.data.write import subset_suffix, write_rejected, write_rows
 from nncift.errors import DataError
+from nncift.handing.writing import hand_over
 
 LAW = settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
@@ -113,8 +114,9 @@ def check(held: Pool, stored: Pool, folder: Path) -> None:
         subset, rejected = folder / f"{name}{subset_suffix(pool)}", folder / f"{name}.rejected"
         write_rows(pool, positions, subset)
         write_rejected(pool.rejected, rejected)
-        export_rows(take(pool.examples, positions), folder / f"{name}.trl", trainer="trl")
-        written.append([path.read_bytes() for path in (subset, rejected, folder / f"{name}.trl")])
+        chosen = take(pool.examples, positions)
+        handed = hand_over(chosen, folder / f"{name}-trl", trainer="trl", name=name, source="rows")
+        written.append([path.read_bytes() for path in (subset, rejected, handed.data)])
     assert written[0] == written[1]
 
 

@@ -124,7 +124,20 @@ def test_every_file_that_a_page_links_to_exists(page: Path) -> None:
 def test_every_flag_that_a_page_names_exists(
     page: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    for verb in ("select", "label", "fidelity", "score", "evaluate", "run", "list", "doctor", "demo"):
+    verbs = (
+        "select",
+        "label",
+        "fidelity",
+        "score",
+        "evaluate",
+        "export",
+        "experiment",
+        "run",
+        "list",
+        "doctor",
+        "demo",
+    )
+    for verb in verbs:
         assert run(monkeypatch, [verb, "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {"--help", "--version"}
     text = re.sub(

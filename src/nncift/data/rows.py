@@ -162,12 +162,13 @@ def raw_of(rows: Sequence[Example], position: int) -> bytes | dict[str, Any]:
 
 @dataclass(frozen=True, slots=True)
 class Rejected:
-    """A row that cannot be used, with the reason; nothing of it is lost."""
+    """A row that cannot be used, with the reason; nothing of it is lost. `twin` is the id of the row that a near-copy is of."""
 
     file: str
     line: int
     reason: str
     row: str
+    twin: str | None = None
 
 
 class IndexedRejects(Sequence[Rejected]):

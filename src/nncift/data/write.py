@@ -1,11 +1,11 @@
-"""Writers: the chosen rows exactly as they came, the rejected rows with their reasons, and the formats of trainers."""
+"""Writers: the chosen rows exactly as they came, and the rejected rows with their reasons."""
 
 from __future__ import annotations
 
 import csv
 import json
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
 from pathlib import Path
 from typing import Any
@@ -16,12 +16,10 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 from numpy import ndarray
 
-from nncift.data.layouts import RowProblem, parse
 from nncift.data.records import decode
-from nncift.data.rows import Example, Indexed, Pool, Rejected, numbers_of, raw_of
+from nncift.data.rows import Indexed, Pool, Rejected, numbers_of, raw_of
 from nncift.data.tables import BATCH, open_parquet
-from nncift.errors import ConfigError, DataError
-from nncift.registry import did_you_mean
+from nncift.errors import DataError
 
 _log = logging.getLogger(__name__)
 
@@ -66,28 +64,14 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
 
 
 def write_rejected(rejected: Iterable[Rejected], path: Path) -> None:
-    """Writes rejected rows as JSONL (`file`, `line`, `reason`, `row`), in ASCII, which lone surrogates survive."""
-    records = ({"file": row.file, "line": row.line, "reason": row.reason, "row": row.row} for row in rejected)
+    """Writes rejected rows as JSONL (`file`, `line`, `reason`, `row`, `twin` of a near-copy), in ASCII, which lone surrogates
+    survive."""
+    records = (
+        {"file": row.file, "line": row.line, "reason": row.reason, "row": row.row}
+        | ({} if row.twin is None else {"twin": row.twin})
+        for row in rejected
+    )
     _write_lines((json.dumps(record).encode("ascii") for record in records), path)
-
-
-def export_rows(examples: Iterable[Example], path: Path, *, trainer: str) -> None:
-    """Writes examples as JSONL in the format of a trainer.
-
-    Arguments:
-        examples: the rows, in the order to write them.
-        path: the file to write.
-        trainer: `trl` and `messages` (`{"messages": [{"role", "content"}]}`), `sharegpt`
-            (`{"conversations": [{"from", "value"}]}`), or `alpaca` (`instruction`, `input`, `output`).
-
-    Raises:
-        ConfigError: the trainer is unknown.
-        DataError: a conversation of several turns does not fit into Alpaca's columns.
-    """
-    if trainer not in _TRAINERS:
-        raise ConfigError(f"unknown trainer {trainer!r}. {did_you_mean(trainer, tuple(_TRAINERS))}")
-    columns = _TRAINERS[trainer]
-    _write_lines((to_json(columns(example)) for example in examples), path)
 
 
 def to_json(row: Mapping[str, Any]) -> bytes:
@@ -165,36 +149,3 @@ def _write_parquet(source: Path, numbers: Int[ndarray, " k"], path: Path) -> Non
             start += batch.num_rows
         table = pa.Table.from_batches(pieces, schema=file.schema_arrow)
     pq.write_table(table.take(pa.array(back.reshape(-1))), path)
-
-
-def _message_columns(example: Example) -> dict[str, Any]:
-    return {"messages": [{"role": turn.role, "content": turn.content} for turn in example.turns]}
-
-
-def _sharegpt_columns(example: Example) -> dict[str, Any]:
-    names = {"system": "system", "user": "human", "assistant": "gpt"}
-    return {"conversations": [{"from": names[turn.role], "value": turn.content} for turn in example.turns]}
-
-
-def _alpaca_columns(example: Example) -> dict[str, Any]:
-    row = _mapping(example.raw)
-    try:
-        if parse("alpaca", row) == example.turns:  # an Alpaca row keeps its instruction and input apart
-            return {"instruction": row["instruction"], "input": row.get("input") or "", "output": row["output"]}
-    except RowProblem:
-        pass
-    roles = [turn.role for turn in example.turns]
-    if roles not in (["user", "assistant"], ["assistant"]):
-        raise DataError(
-            f"row {example.id!r} (line {example.line}) is a conversation of {len(roles)} turns ({', '.join(roles)}), "
-            f"which Alpaca's columns cannot hold. Export with trainer 'messages', 'trl' or 'sharegpt'."
-        )
-    return {"instruction": example.prompt, "input": "", "output": example.response}
-
-
-_TRAINERS: dict[str, Callable[[Example], dict[str, Any]]] = {
-    "trl": _message_columns,
-    "messages": _message_columns,
-    "sharegpt": _sharegpt_columns,
-    "alpaca": _alpaca_columns,
-}

@@ -17,7 +17,7 @@ from nncift.pipeline.setup import prepare
 from nncift.progress import Reporter
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.rehearse import rehearse
-from nncift.run import read_records
+from nncift.run import file_hash, read_records
 
 Result = dict[str, Any]
 
@@ -76,7 +76,8 @@ def _label(config: LabelConfig, reporter: Reporter) -> Result:
     calls = setup.calls(setup.asked)
     costs = {"lm_forwards": calls.forwards, "lm_backwards": calls.backwards, "seconds": spent}
     found = {"stages": {"label": costs}, "total": costs, "exact": None, "estimator": None}
-    return {"labels": len(labels), "costs": found}
+    assert config.output is not None
+    return {"labels": len(labels), "costs": found, "file": file_hash(Path(config.output))}
 
 
 def _evaluate(config: EvaluateConfig, reporter: Reporter, subjects: Mapping[str, Mapping[str, str]]) -> Result:

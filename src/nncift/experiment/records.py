@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import MISSING, asdict, dataclass, fields
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, Literal
 
+from nncift import registry
 from nncift.config import Options
 from nncift.experiment.grid import Cell
 from nncift.lm.atomic import write_whole
+from nncift.lm.layers import whole_name
+from nncift.lm.load import model_fingerprint
+from nncift.pipeline.making import class_key
 from nncift.run import content_key, file_hash
 
 log = logging.getLogger(__name__)
@@ -22,6 +27,8 @@ CODE = {"select": 1, "label": 1, "fidelity": 1, "evaluate": 1}
 """Raised where what a cell measures changes, so that its record is not taken for done."""
 
 _FILES = ("pool", "target", "test", "existing", "keep", "subset", "matrix", "output")
+_QUOTED = re.compile(r"\"[^\"]*\"|(?<!\w)'.*?'(?!\w)", re.DOTALL)
+_PATH = re.compile(r"(?<![\w<])(?:/[\w.+@-]+){2,}/?|~/\S+")
 _NEUTRAL = ("threads", "batch_tokens", "judge_parallel", "judge_rate", "judge_timeout")  # how fast, not what
 
 
@@ -95,20 +102,25 @@ def cell_key(cell: Cell, config: Options, *, rows: Mapping[str, str], needs: Map
         and (item.default is MISSING or getattr(config, item.name) != item.default)
     }
     read = {role: rows[role] for role in (*cell.roles, "matrix") if role in rows}
-    return content_key(
-        {
-            "verb": cell.verb,
-            "code": CODE[cell.verb],
-            "options": said,
-            "rows": read,
-            "needs": dict(sorted(needs.items())),
-        }
-    )
+    depends = {
+        "verb": cell.verb,
+        "code": CODE[cell.verb],
+        "axes": dict(sorted(cell.axes.items())),
+        "options": said,
+        "rows": read,
+        "needs": dict(sorted(needs.items())),
+    }
+    return content_key(depends | ({"alone": True} if cell.alone else {}))
 
 
 def ids_hash(ids: Iterable[str]) -> str:
     """Hash of the ids of chosen rows, best first; ids themselves may be text of the data."""
     return sha256("".join(f"{len(one)} {one}\n" for one in ids).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def scrubbed(error: str) -> str:
+    """An error without what stands in quotes, which may be text of a row or a folder of this machine."""
+    return _PATH.sub("…", _QUOTED.sub("'…'", error))
 
 
 def without_places(value: Any, places: Mapping[str, str]) -> Any:
@@ -125,9 +137,22 @@ def without_places(value: Any, places: Mapping[str, str]) -> Any:
 
 
 def _plain(name: str, value: Any) -> Any:
-    """A value for a key; files of vectors are told by their content."""
+    """A value for a key; local files, models, classes and estimators are told by their content."""
+    if name in ("model", "judge_model"):
+        return [_model(one) for one in ((value,) if isinstance(value, str) else value or ())]
+    if name in ("influence", "estimator", "difficulty") and isinstance(value, str) and ":" in value:
+        return class_key(value, registry.load("influence" if name == "difficulty" else name, value))
+    if name == "estimator" and isinstance(value, str) and registry.is_folder("estimator", value):
+        weights = Path(value) / "estimator.safetensors"
+        return file_hash(weights) if weights.is_file() else value
     if name == "embedder" and isinstance(value, str) and value.lower().endswith(".npy"):
         return [file_hash(Path(part)) if Path(part).is_file() else part for part in value.split(",")]
     if name == "option":  # the file of recorded influences is told by its content, among the rows
         return [one for one in value if not one.startswith("matrix=")]
     return list(value) if isinstance(value, tuple) else value
+
+
+def _model(name: str) -> str | list[str]:
+    """A language model: local ones by their weights, others by their name."""
+    whole = whole_name(name)[0]
+    return [name, model_fingerprint(name) or ""] if Path(whole).exists() else name

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 import shutil
 import traceback
@@ -20,10 +21,11 @@ from nncift.experiment.doing import Result, chosen_ids, do
 from nncift.experiment.folder import held, write_head
 from nncift.experiment.grid import Cell, make_grid, only
 from nncift.experiment.recipe import Recipe
-from nncift.experiment.records import Record, cell_key, read_record, without_places, write_record
+from nncift.experiment.records import Record, cell_key, read_record, scrubbed, without_places, write_record
 from nncift.experiment.sources import Source, Sources
 from nncift.lm.atomic import write_whole
 from nncift.progress import Reporter, Silent
+from nncift.run import file_hash
 
 log = logging.getLogger(__name__)
 
@@ -105,7 +107,7 @@ def run_experiment(
         sources = Sources(recipe, root=root, folder=folder)
         write_head(folder, recipe)
         sources.refuse_none(cells)
-        runner = _Runner(folder, cells, sources, _Nested(reporter or Silent()))
+        runner = Runner(folder, cells, sources, reporter)
         outcome = runner.run()
         outcome.tables += _tables(folder)
     return outcome
@@ -146,15 +148,16 @@ class _Nested:
             self.end("stopped")
 
 
-class _Runner:
+class Runner:
     """The cells of one experiment on their way."""
 
-    def __init__(self, folder: Path, cells: Sequence[Cell], sources: Sources, reporter: _Nested) -> None:
-        self.folder, self.cells, self.sources, self.reporter = folder, cells, sources, reporter
+    def __init__(self, folder: Path, cells: Sequence[Cell], sources: Sources, reporter: Reporter | None = None) -> None:
+        self.folder, self.cells, self.sources, self.reporter = folder, cells, sources, _Nested(reporter or Silent())
         self.named = {cell.name: cell for cell in cells}
         self.outcome = Outcome(folder, len(cells))
         self.lenders: list[tuple[Cell, Options, str]] = []
-        places = ((folder.resolve(), "DIR"), (sources.root.resolve(), "DATA"))
+        named = ((folder, "DIR"), (sources.root, "DATA"))
+        places = [(one, word) for place, word in named for one in (place.resolve(), place.absolute())]
         self.places = {str(place): word for place, word in places if len(place.parts) > 1}
 
     def run(self) -> Outcome:
@@ -175,7 +178,7 @@ class _Runner:
         try:
             source = self.sources.of(cell.data)
             config = self._config(cell, source)
-            key = self._key(cell, config, source)
+            key = self.key(cell)
         except NnciftError as error:  # without rows there is no key, and a result that is there stays
             outcome.failed[cell.name] = str(error)
             return
@@ -189,9 +192,9 @@ class _Runner:
         seconds = round(perf_counter() - started, 3)
         self.reporter.close_to(level)
         status = "done" if error is None else "failed"
-        key = self._key(cell, config, source)  # what it needs may have been made again, with other rows
-        told, why = without_places(result, self.places), without_places(error, self.places)
-        write_record(self.folder, Record(cell.name, cell.verb, cell.axes, key, status, why, seconds, told))
+        key = self.key(cell)  # what it needs may have been made again, with other rows
+        why = None if error is None else scrubbed(str(without_places(error, self.places)))
+        write_record(self.folder, Record(cell.name, cell.verb, cell.axes, key, status, why, seconds, result))
         if error is None:
             outcome.done.append(cell.name)
         else:
@@ -203,7 +206,9 @@ class _Runner:
         """The result of a cell, or why there is none."""
         try:
             self._make_needed(cell)
-            return self._do(cell, config, source), None
+            result = without_places(self._do(cell, config, source), self.places)
+            json.dumps(result, allow_nan=False)  # a record can hold it
+            return result, None
         except NnciftError as error:
             return {}, str(error)
         except Exception as error:  # whatever it is, a hundred other cells need not die of it
@@ -231,8 +236,11 @@ class _Runner:
             given["matrix"] = str(self._place(self.named[cell.needs[0]]))
         return cell.config(given)
 
-    def _key(self, cell: Cell, config: Options, source: Source) -> str:
-        return cell_key(cell, config, rows=source.keys, needs={need: self._told(need) for need in cell.needs})
+    def key(self, cell: Cell) -> str:
+        """What the record of a cell must have so that it is not done again; the cells that it needs must be done."""
+        source = self.sources.of(cell.data)
+        needs = {need: self._told(need) for need in cell.needs}
+        return cell_key(cell, self._config(cell, source), rows=source.keys, needs=needs)
 
     def _place(self, cell: Cell) -> Path:
         """The run folder of a cell, or its file of labels."""
@@ -254,7 +262,11 @@ class _Runner:
             record, place = read_record(self.folder, need.name), self._place(need)
             assert record is not None
             wanted = record.result.get("ids_hash")
-            if place.is_file() if need.verb == "label" else chosen_ids(place) == wanted:
+            if need.verb == "label":
+                if place.is_file() and file_hash(place) == record.result.get("file"):
+                    continue
+                place.unlink(missing_ok=True)
+            elif chosen_ids(place) == wanted:
                 continue
             source = self.sources.of(need.data)
             again = self._do(need, self._config(need, source), source)

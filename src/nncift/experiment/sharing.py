@@ -11,9 +11,9 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from pathlib import Path
 
-from nncift import registry
-from nncift.config import LabelConfig, Options
+from nncift.config import LabelConfig, Options, SelectConfig
 from nncift.experiment.grid import Cell
+from nncift.pipeline.asking import make_influence
 from nncift.run import LOCK, content_key
 
 _TEACHER = tuple(item.name for item in fields(LabelConfig))
@@ -30,14 +30,15 @@ def label_key(config: Options, keys: Mapping[str, str]) -> str:
         keys: by role the content of the rows.
     """
     told = {name: getattr(config, name) for name in _TEACHER if name not in _NOT_LABELS}
-    if str(told["labels"]).strip().lower() == "all" and not _seeded(told["influence"]):
+    if str(told["labels"]).strip().lower() == "all" and not _seeded(config):
         del told["seed"]  # nothing is drawn
     read = {role: key for role, key in keys.items() if role in ("pool", "target", "existing")}
     return content_key({"told": told, "rows": read})
 
 
 def siblings(cell: Cell, config: Options, cells: Sequence[tuple[Cell, Options, str]], key: str) -> list[Cell]:
-    """The `select` cells with the same labels, those with the same estimator first.
+    """The `select` cells with the same labels, those with the same estimator first; for a cell that pays for all itself, those
+    that did.
 
     Args:
         cell: what would like to have them.
@@ -49,7 +50,11 @@ def siblings(cell: Cell, config: Options, cells: Sequence[tuple[Cell, Options, s
     def unlike(entry: tuple[Cell, Options, str]) -> int:
         return sum(getattr(entry[1], name, None) != getattr(config, name, None) for name in _ESTIMATOR)
 
-    found = [entry for entry in cells if entry[0].name != cell.name and entry[0].verb == "select" and entry[2] == key]
+    found = [
+        entry
+        for entry in cells
+        if entry[0].name != cell.name and entry[0].verb == "select" and entry[2] == key and entry[0].alone >= cell.alone
+    ]
     return [one for one, _, _ in sorted(found, key=unlike)]
 
 
@@ -105,6 +110,7 @@ def lend_trainings(place: Path, from_: Iterable[Path]) -> int:
     return count
 
 
-def _seeded(influence: str) -> bool:
-    """Whether labels of an influence depend on the seed; one that a reused estimator will tell may."""
-    return influence == "auto" or bool(registry.load("influence", influence).traits.seeded)
+def _seeded(config: Options) -> bool:
+    """Whether labels of an influence depend on the seed; those that a reused estimator will tell of may."""
+    assert isinstance(config, LabelConfig | SelectConfig)
+    return config.influence == "auto" or make_influence(config).traits.seeded

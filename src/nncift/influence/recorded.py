@@ -58,6 +58,7 @@ class Recorded:
             DataError: it cannot be read, or lacks a row that is asked about.
         """
         values = self._values(context)
+        self._refuse_partly_barred(values, context)
 
         def look_up(i: ndarray, j: ndarray, on_progress: Progress) -> Float32[ndarray, " L"]:
             found = values[i if self.each == "pair" else np.zeros_like(i), j]
@@ -99,6 +100,16 @@ class Recorded:
             return _chosen(found, np.zeros(1, dtype=np.int64), columns)
         asked = f"targets, and `target_ids` of {path}"
         return _chosen(found, _places(ids_of(context.targets), target_ids, context.asked_targets, asked), columns)
+
+    def _refuse_partly_barred(self, values: ndarray, context: Context) -> None:
+        minus = np.isneginf(values)
+        partly = np.flatnonzero(minus.any(axis=0) & ~(minus | np.isnan(values)).all(axis=0))
+        if len(partly):
+            raise DataError(
+                f"{self.matrix} has minus infinity for some targets of pool row {context.pool[int(partly[0])].id!r} and "
+                f"numbers for others, and so has it of {len(partly) - 1:,} more rows. Minus infinity all over means that a row "
+                "is never picked; where a pair counts for little, record a low number."
+            )
 
     def _refuse_missing(self, found: ndarray, i: ndarray, j: ndarray, context: Context) -> None:
         missing = np.flatnonzero(np.isnan(found) | np.isposinf(found))

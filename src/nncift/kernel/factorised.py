@@ -3,7 +3,7 @@
 The network's first layer is linear in the concatenated pair, W1 [e_j; 0; e_i] + b1 = A e_j + B e_i + b1. Projecting
 every row once leaves h additions, comparisons and products per pair instead of a (2d + 1) × h matrix product. The additions
 go too: with p = A e_j and t = B e_i + b1, w · relu(t + p) = w · max(t, -p) + w · p, and the last part is one number for each
-candidate.
+candidate. So that nothing large cancels there, what all candidates have in common is first moved from p to t.
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ class FactorisedKernel:
         same bits for any number of threads (0 means all cores) and any sub-block.
         """
         m, n = self.shape
-        knees, tiled = groups(-self.pool), tiles(self.target)
-        weights, scale, offsets = padded(self.weights[None, :], 1)[0], np.float32(self.scale), self.offsets(self.pool)
+        middle = self._middle()
+        knees, tiled = middle - self.pool, tiles(self.target + middle)
+        weights, scale, offsets = padded(self.weights[None, :], 1)[0], np.float32(self.scale), self.offsets(knees)
+        knees = groups(knees)
         values = np.empty((n, m), dtype=np.float32)
 
         def task(start: int, stop: int) -> None:
@@ -94,13 +96,18 @@ class FactorisedKernel:
 
     def lines(self) -> Lines:
         """See `Kernel.lines`."""
-        return _Lines(self, tiles(self.target), padded(self.weights[None, :], 1)[0])
+        middle = self._middle()
+        return _Lines(self, middle, tiles(self.target + middle), padded(self.weights[None, :], 1)[0])
 
     def at(self, i: Int[ndarray, "L"], j: Int[ndarray, "L"]) -> Float32[ndarray, "L"]:
         """K[i, j] of some pairs, through the operations of `fill` in their order; see `Kernel.at`."""
         i, j = checked_pairs(i, j, self.shape)
         values = np.empty(len(i), dtype=np.float32)
-        _at(-self.pool, self.target, self.weights, np.float32(self.scale), self.offsets(self.pool), i, j, values)
+        middle = self._middle()
+        which, place = np.unique(j, return_inverse=True)
+        knees = middle - self.pool[which]
+        offsets = self.offsets(knees)
+        _at(knees, self.target + middle, self.weights, np.float32(self.scale), offsets, i, place, values)
         return values
 
     def candidate_means(self, threads: int = 0) -> Float64[ndarray, "n"]:
@@ -119,12 +126,20 @@ class FactorisedKernel:
         constants = {"bias": self.bias, "scale": self.scale, "offset": self.offset}
         return FrozenSide.of(rows, self.weights, **constants, threads=threads)
 
-    def offsets(self, pool: Float32[ndarray, "c h"]) -> Float32[ndarray, " c"]:
-        """What is added to every influence of some candidates: w · p, the bias and the offset."""
+    def offsets(self, knees: Float32[ndarray, "c h"]) -> Float32[ndarray, " c"]:
+        """What is added to every influence of some candidates, told by their -p: w · p, the bias and the offset."""
         own = np.einsum(
-            "ch,h->c", pool, self.weights, dtype=np.float64
+            "ch,h->c", knees, self.weights, dtype=np.float64
         )  # a sum of its own for each, whoever stands beside
-        return (self.offset + self.scale * (self.bias + own)).astype(np.float32)
+        return (self.offset + self.scale * (self.bias - own)).astype(np.float32)
+
+    def _middle(self) -> Float32[ndarray, " h"]:
+        """What is moved from candidates to targets: the candidates' mean, nothing for a unit where it is no number."""
+        if not len(self.pool):
+            return np.zeros_like(self.weights)
+        with np.errstate(invalid="ignore"):
+            mean = self.pool.mean(axis=0, dtype=np.float64)
+        return np.where(np.isfinite(mean), mean, 0.0).astype(np.float32)
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +147,7 @@ class _Lines:
     """Lines of a network, the targets laid out once."""
 
     kernel: FactorisedKernel
+    middle: Float32[ndarray, " h"]
     tiled: Float32[ndarray, "tiles h width"]
     weights: Float32[ndarray, " h"]
 
@@ -140,20 +156,10 @@ class _Lines:
         return len(self.kernel.pool), len(self.kernel.target)
 
     def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
-        kernel, pool = self.kernel, self.kernel.pool[which]
+        kernel, knees = self.kernel, self.middle - self.kernel.pool[which]
         values = np.empty((len(which), len(kernel.target)), dtype=np.float32)
-        scale, offsets = np.float32(kernel.scale), kernel.offsets(pool)
-        _fill(
-            groups(-pool),
-            self.tiled,
-            self.weights,
-            scale,
-            offsets,
-            values,
-            0,
-            len(which),
-            aligned((GROUP, self.tiled.shape[2])),
-        )
+        scale, offsets, sums = np.float32(kernel.scale), kernel.offsets(knees), aligned((GROUP, self.tiled.shape[2]))
+        _fill(groups(knees), self.tiled, self.weights, scale, offsets, values, 0, len(which), sums)
         return values
 
 

@@ -31,7 +31,7 @@ class Best:
     @classmethod
     def empty(cls, rows: int, most: int) -> Best:
         """Room for so many of each row."""
-        return cls(np.empty((rows, most), np.float32), np.empty((rows, most), np.int32), np.zeros(rows, dtype=np.int64))
+        return cls(np.zeros((rows, most), np.float32), np.zeros((rows, most), np.int32), np.zeros(rows, dtype=np.int64))
 
     def drop_last(self, most: int) -> Float64[ndarray, " r"]:
         """Leaves at most so many in each row, of which there is one more at most; what was dropped, or minus infinity."""

@@ -9,6 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
 
 from nncift.config import SelectConfig
 from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
@@ -148,6 +150,16 @@ def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int]
     done.files.append(name)
 
 
+def write_done(folder: RunFolder, setup: Setup, chosen: int, notes: Mapping[str, str]) -> Path:
+    """Writes `done.json`, the last file of a run, and gives the file of the subset."""
+    assert setup.objective is not None
+    subset = folder.path / subset_name(setup.pool)
+    done = {"rows": chosen, "of": len(setup.pool), "subset": subset.name}
+    told = {"objective": setup.objective.name, "layout": setup.pool.layout}
+    folder.write_json("done.json", done | told | {"notes": dict(notes)})
+    return subset
+
+
 def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
     """The ranking that `write_picks` wrote."""
     with (folder.path / "selection.jsonl").open(encoding="utf-8") as stream:
@@ -161,6 +173,12 @@ def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
         record.facts["kept"],
         np.array([entry["phase"] for entry in entries]) if "phase" in entries[0] else None,
     )
+
+
+def barred(stages: Mapping[str, StageRecord]) -> Int[ndarray, " b"]:
+    """Positions of candidates that cannot be scored."""
+    found = stages["label"].facts.get("barred", {}) if "label" in stages else {}
+    return np.array(sorted(map(int, found)), dtype=np.int64)
 
 
 def costs(setup: Setup, stages: dict[str, StageRecord]) -> dict[str, Any]:

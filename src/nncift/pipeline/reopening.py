@@ -28,6 +28,7 @@ from nncift.pipeline.models import Models
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import expected_features
 from nncift.pipeline.setup import Setup, prepare, with_labels
+from nncift.pipeline.twins import stored_twins
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
 from nncift.recipe import read_recipe
@@ -53,7 +54,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     config = replace(config, pool=pool or config.pool, target=target or config.target)
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
-    setup = prepare(config)
+    setup = prepare(config, twins=stored_twins(place, config))
     objective = setup.objective
     assert objective is not None
     with closing(RunFolder(place)) as folder:
@@ -74,9 +75,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         done = json.loads((place / "done.json").read_text(encoding="utf-8"))
         fidelity = place / "fidelity.json"
         picks = receipt.read_picks(folder, record)
-    barred = np.array(
-        sorted(map(int, used["label"].facts.get("barred", {}) if "label" in used else ())), dtype=np.int64
-    )
+    barred = receipt.barred(used)
     labels = _labels(place, setup)
     estimator = (
         load(place / "estimator.safetensors", make_estimator(config.estimator, hidden=config.hidden), features=None)
@@ -134,7 +133,7 @@ def reopen_estimator(path: str | Path) -> Learnt:
     reopen(place)  # refuses what is not whole
     config = _read(place)
     with closing(RunFolder(place)) as folder:
-        setup = _as_it_was(prepare(config), place, folder.records)
+        setup = _as_it_was(prepare(config, twins=stored_twins(place, config)), place, folder.records)
     if setup.exact or (setup.pairs is None and not config.takes_over):
         raise ConfigError(
             f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."

@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy import ndarray
 
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.arrays import read_npz, write_npz
@@ -44,6 +43,7 @@ from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
 from nncift.pipeline.setup import Setup, prepare, with_labels
 from nncift.pipeline.states import arrays
+from nncift.pipeline.twins import tell_twins
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
 from nncift.recipe import resolved, write_recipe
@@ -62,7 +62,7 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
     config = inherit(config)
     if config.output is None:
         raise ConfigError("no run folder: add -o RUN.")
-    setup = prepare(config)
+    setup = prepare(config, reporter)
     assert setup.objective is not None
     _ = setup.route  # refuses before anything is spent
     with closing(RunFolder(Path(config.output))) as folder:
@@ -122,6 +122,8 @@ class _Road:
         labelling = None if self.setup.pairs is None else self.labelling()
         notes = self._begin(config)
         set_aside(folder, labelling)
+        if (twins := self.setup.twins) is not None:
+            self._stage("dedup", *twins.stage(folder))
         labels = None if labelling is None else self.labels(labelling)
         setup = self.setup  # rounds end with all their pairs
         estimator, fidelity = None, None
@@ -131,7 +133,7 @@ class _Road:
             estimator, fidelity = self._estimate(config, labels)
         if labels is None and setup.influence.traits.needs_embeddings:
             self.embeddings()
-        barred = self._barred()
+        barred = receipt.barred(self.used)
         ranker = make_ranker(config, self.models, objective, self.embeddings, self.features, labels, estimator, barred)
         record = self._stage(
             "select",
@@ -149,9 +151,7 @@ class _Road:
             log.warning("%s", sentence)
             notes[kind] = sentence
         picks = receipt.read_picks(folder, record)
-        subset = folder.path / receipt.subset_name(setup.pool)
-        done = {"rows": len(picks.order), "of": len(setup.pool), "subset": subset.name, "notes": notes}
-        folder.write_json("done.json", done)
+        subset = receipt.write_done(folder, setup, len(picks.order), notes)
         return Selection(
             pool=setup.pool,
             picks=picks,
@@ -219,11 +219,6 @@ class _Road:
         self._know(setup.labelled((stored["i"], stored["j"])))
         return labels_of(stored, labelling)
 
-    def _barred(self) -> ndarray:
-        """Positions of candidates that cannot be scored."""
-        found = self.used["label"].facts.get("barred", {}) if "label" in self.used else {}
-        return np.array(sorted(map(int, found)), dtype=np.int64)
-
     def tell_rows(self) -> None:
         """How many rows were read, and the layout that they were taken for."""
         rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in self.setup.pools())
@@ -253,6 +248,7 @@ class _Road:
 
         def work(done: Work) -> None:
             done.files += self.models.embed(done).write(self.folder)
+            tell_twins(done, self.folder.path, axes.n, dropped=self.setup.twins is not None)
 
         self._stage("embed", depends, work)
         return read_embeddings(self.folder.path)

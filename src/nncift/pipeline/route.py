@@ -11,6 +11,7 @@ from typing import Literal
 import numpy as np
 
 from nncift.errors import ConfigError
+from nncift.kernel.compiled import cores
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.objective.base import Kernels
 from nncift.objective.coverage import FacilityLocation
@@ -73,6 +74,25 @@ class Route:
         entry, term = _probe(factors, threads)
         computed = pairs if self.backend == "dense" else 2 * pairs + gains
         return (computed * entry if factors else 0.0) + gains * term
+
+
+def refuse_entries(rows: int, entries: int, threads: int) -> None:
+    """Refuses to keep more entries than there is room for.
+
+    Args:
+        rows: that are covered.
+        entries: of each, 0 for all.
+        threads: of the run; each keeps entries of its own until they are put together.
+
+    Raises:
+        ConfigError: they would take more than half of the memory.
+    """
+    need, have = 8 * (entries + 1) * rows * ((threads or cores()) + 1) if entries else 0, memory()
+    if need > _MOST_SHARE * have:
+        raise ConfigError(
+            f"--entries {entries} of {rows:,} rows take {_size(need)} while they are gathered, more than half of this "
+            f"machine's {_size(have)}. Keep fewer, or say --threads 1."
+        )
 
 
 def choose_route(axes: Axes, asked: str, *, whole: str, factors: int) -> Route:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
+from functools import partial
 from hashlib import sha256
 from typing import Any
 
@@ -28,7 +29,9 @@ from nncift.pipeline.journal import Pairs
 from nncift.pipeline.making import influence_key, make_estimator
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
-from nncift.pipeline.route import Route, choose_route
+from nncift.pipeline.route import Route, choose_route, refuse_entries
+from nncift.pipeline.twins import Twins, without_twins
+from nncift.progress import Reporter
 from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
@@ -57,6 +60,7 @@ class Setup:
         exact: whether no estimator is needed: every pair is labelled, or the influence is free.
         difficulty: what the subset is cut into phases by, None where it is not.
         rounds: how many labels there are after each round; None where all are drawn at once.
+        twins: the near-copies that the pool was loaded with; None where they stay.
     """
 
     config: LabelConfig | SelectConfig
@@ -73,6 +77,7 @@ class Setup:
     exact: bool
     difficulty: Influence | None
     rounds: Schedule | None = None
+    twins: Twins | None = None
 
     @property
     def budget(self) -> int:
@@ -148,6 +153,9 @@ class Setup:
             whole = "every pair has a label"
         elif self.exact and not getattr(self.influence, "inner_product", False):
             whole = f"`{self.influence.traits.name}` is no inner product that could be kept in factors"
+        if isinstance(self.config, SelectConfig) and self.objective is not None:
+            rows = self.axes.n if self.objective.needs_pool else self.axes.m
+            refuse_entries(rows, min(self.config.entries, self.axes.n), self.config.threads)
         return choose_route(self.axes, asked, whole=whole, factors=self.factors)
 
     @property
@@ -202,8 +210,15 @@ class Setup:
         return depends | ({"seed": self.config.seed} if self.influence.traits.seeded else {})
 
 
-def prepare(config: LabelConfig | SelectConfig) -> Setup:
-    """Loads the rows and decides what can be decided without a model.
+def prepare(
+    config: LabelConfig | SelectConfig, reporter: Reporter | None = None, *, twins: Twins | None = None
+) -> Setup:
+    """Loads the rows and decides what can be decided without a model, but for near-copies, which embeddings tell.
+
+    Args:
+        config: the options.
+        reporter: told how far the search for near-copies is.
+        twins: the near-copies where they are known, so that no embedder is loaded.
 
     Raises:
         DataError: a file cannot be used at all.
@@ -241,6 +256,7 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
                 f"--entries keeps the best candidates of each row, which the objective `{objective.name}` cannot do with. "
                 "Leave it out, or use --objective facility-location."
             )
+    pool, twins = without_twins(pool, config, twins, reporter)
     axes = make_axes(
         pool.by_id(),
         target.by_id() if target else None,
@@ -259,24 +275,23 @@ def prepare(config: LabelConfig | SelectConfig) -> Setup:
             f"--objective {objective.name} is a rule that ranks by itself and takes neither --keep, --quota nor a budget in "
             "tokens. Use --objective facility-location or top-mean."
         )
-    difficulty = choose_difficulty(config, allowance.rows if allowance else 0)
+    decided = partial(
+        Setup,
+        *(config, pool, target, existing, influence, objective, why, axes, allowance),
+        difficulty=choose_difficulty(config, allowance.rows if allowance else 0),
+        twins=twins,
+    )
     if choosing is not None and choosing.takes_over:
         design = plain_design(config.design)
         check, pairs = draw_probe(config.labels, axes, config.seed, priced=traits.priced, design=design)
         labels = check or LabelBudget("count", 0)
-        return Setup(
-            config, pool, target, existing, influence, objective, why, axes, allowance, labels, pairs, False, difficulty
-        )
+        return decided(labels=labels, pairs=pairs, exact=False)
     labels = parse_labels(config.labels)
     if choosing is not None and traits.free and labels.kind in ("auto", "all"):
-        return Setup(
-            config, pool, target, existing, influence, objective, why, axes, allowance, labels, None, True, difficulty
-        )
+        return decided(labels=labels, pairs=None, exact=True)
     if traits.free and labels.kind == "auto":
         labels = LabelBudget("all")
-    found = Setup(
-        config, pool, target, existing, influence, objective, why, axes, allowance, labels, None, False, difficulty
-    )
+    found = decided(labels=labels, pairs=None, exact=False)
     if labels.kind == "calls":
         most = found.open_pairs
         labels = buy_calls(labels, influence, found.draw, found.asked_of, found.calls, most=most)

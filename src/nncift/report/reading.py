@@ -40,6 +40,7 @@ class Run:
     Attributes:
         folder: of the run.
         config: its options, resolved.
+        objective: the set function or rule that chose.
         of: usable rows of the pool.
         notes: its warnings by kind.
         entries: the lines of `selection.jsonl`, best first.
@@ -54,6 +55,7 @@ class Run:
 
     folder: Path
     config: SelectConfig
+    objective: str
     of: int
     notes: dict[str, str]
     entries: tuple[dict[str, Any], ...]
@@ -72,11 +74,6 @@ class Run:
     def name(self) -> str:
         """What the run is called."""
         return self.folder.resolve().name
-
-    @property
-    def objective(self) -> str:
-        """The set function or rule that chose."""
-        return self.picked.objective if self.picked else self.config.objective or "the objective of its task"
 
     @cached_property
     def order(self) -> Int[ndarray, " k"]:
@@ -163,7 +160,8 @@ def open_run(folder: str | Path, picked: Selection | None = None) -> Run:
             closed = str(error)
     chosen = picked.examples if picked else _subset(place, config, done["subset"], len(entries))
     facts, of, notes = stages["select"]["facts"], int(done["of"]), dict(done["notes"])
-    return Run(place, config, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
+    objective = picked.objective if picked else str(done.get("objective") or config.objective or "its objective")
+    return Run(place, config, objective, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
 
 
 def _json(path: Path) -> dict[str, Any]:

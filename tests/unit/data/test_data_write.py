@@ -1,4 +1,4 @@
-"""Writing: chosen rows as they came, rejected rows whatever they hold, trainers' formats that load again."""
+"""Writing: chosen rows as they came, rejected rows whatever they hold."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ import pyarrow.parquet as pq
 import pytest
 
 from nncift.data.files import load_pool
-from nncift.data.rows import Example, Rejected, Turn
+from nncift.data.rows import Rejected
 from nncift.data.tables import BATCH
-from nncift.data.write import export_rows, subset_suffix, write_rejected, write_rows
-from nncift.errors import ConfigError, DataError
+from nncift.data.write import subset_suffix, write_rejected, write_rows
+from nncift.errors import DataError
 
 
 def test_jsonl_rows_keep_their_bytes_and_the_given_order(tmp_path: Path) -> None:
@@ -127,42 +127,3 @@ def test_rejected_rows_survive_lone_surrogates(tmp_path: Path) -> None:
     assert written.isascii()
     expected = {"file": "pool.jsonl", "line": 3, "reason": "why", "row": "\ud800 ä \x00"}
     assert [json.loads(line) for line in written.splitlines()] == [expected, expected]
-
-
-CHAT = Example("chat", (Turn("system", "s"), Turn("user", "u"), Turn("assistant", "a")), 0, 1, {"messages": []})
-PLAIN = Example("plain", (Turn("user", "u"), Turn("assistant", "a")), 1, 2, {"prompt": "u", "response": "a"})
-ALPACA = Example(
-    "alpaca", (Turn("user", "i x"), Turn("assistant", "o")), 2, 3, b'{"instruction":"i","input":"x","output":"o"}'
-)
-
-
-@pytest.mark.parametrize("trainer", ["trl", "messages", "sharegpt"])
-def test_an_export_loads_again_with_the_same_turns(tmp_path: Path, trainer: str) -> None:
-    export_rows([CHAT, PLAIN, ALPACA], tmp_path / "out.jsonl", trainer=trainer)
-    pool = load_pool(tmp_path / "out.jsonl")
-    assert [example.turns for example in pool] == [CHAT.turns, PLAIN.turns, ALPACA.turns]
-
-
-def test_the_formats_are_the_trainers_own(tmp_path: Path) -> None:
-    export_rows([CHAT], tmp_path / "trl", trainer="trl")
-    roles = [
-        {"role": "system", "content": "s"},
-        {"role": "user", "content": "u"},
-        {"role": "assistant", "content": "a"},
-    ]
-    assert json.loads((tmp_path / "trl").read_text()) == {"messages": roles}
-    export_rows([CHAT], tmp_path / "sharegpt", trainer="sharegpt")
-    speakers = [{"from": "system", "value": "s"}, {"from": "human", "value": "u"}, {"from": "gpt", "value": "a"}]
-    assert json.loads((tmp_path / "sharegpt").read_text()) == {"conversations": speakers}
-    export_rows([PLAIN, ALPACA], tmp_path / "alpaca", trainer="alpaca")
-    assert [json.loads(line) for line in (tmp_path / "alpaca").read_text().splitlines()] == [
-        {"instruction": "u", "input": "", "output": "a"},
-        {"instruction": "i", "input": "x", "output": "o"},
-    ]
-
-
-def test_what_alpaca_cannot_hold_names_a_format_that_can(tmp_path: Path) -> None:
-    with pytest.raises(DataError, match=r"row 'chat' \(line 1\) is a conversation of 3 turns.*'messages'"):
-        export_rows([CHAT], tmp_path / "out", trainer="alpaca")
-    with pytest.raises(ConfigError, match=r"unknown trainer 'trll'\. Did you mean 'trl'"):
-        export_rows([CHAT], tmp_path / "out", trainer="trll")

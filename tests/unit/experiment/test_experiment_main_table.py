@@ -48,16 +48,15 @@ def test_means_intervals_and_differences_are_those_worked_out_by_hand(tmp_path: 
     row = {name: _number(value) for name, value in lines["delift", "nncift", "loss"].items()}
     spread = T2 * 0.1  # values 2.1 and 2.3: standard deviation .141, of their mean .1
     assert (row["mean"], row["runs"]) == (pytest.approx(2.2), 2)
-    assert (row["mean_low"], row["mean_high"]) == (pytest.approx(2.2 - spread), pytest.approx(2.2 + spread))
+    low, high = 2.2 - (spread**2 + 0.2**2) ** 0.5, 2.2 + (spread**2 + 0.3**2) ** 0.5  # own ends: 2.0 and 2.5 on average
+    assert (row["mean_low"], row["mean_high"]) == (pytest.approx(low), pytest.approx(high))
     assert row["diff_random"] == pytest.approx(-0.3)
-    assert (row["diff_random_low"], row["diff_random_high"]) == (
-        pytest.approx(-0.3 - spread),
-        pytest.approx(-0.3 + spread),
-    )
+    wide = (spread**2 + 0.4**2) ** 0.5  # own ends: -.7 and .1 on average
+    assert (row["diff_random_low"], row["diff_random_high"]) == (pytest.approx(-0.3 - wide), pytest.approx(-0.3 + wide))
     assert row["verdict"] == "beats random in 1 of 2, no difference shown in 1 of 2"
     assert row["diff_exact"] == pytest.approx(0.2)  # .1 and .3
     assert row["diff_exact_by"] == "through random"
-    assert row["diff_exact_low"] == pytest.approx(0.2 - spread)
+    assert row["diff_exact_low"] == pytest.approx(0.2 - (spread**2 + 0.5**2) ** 0.5)
     exact = {name: _number(value) for name, value in lines["delift", "exact", "loss"].items()}
     assert (exact["mean_low"], exact["mean_high"], exact["verdict"]) == (1.9, 2.1, "beats random")
     assert exact["diff_exact"] == "" and exact["diff_random_low"] == -0.8
@@ -111,6 +110,19 @@ def test_the_page_says_it_in_words(tmp_path: Path) -> None:
     ):
         assert words in text, words
     assert "99" not in "".join(line for line in text.splitlines() if line.startswith("| random"))
+
+
+def test_a_row_named_like_a_control_does_not_stand_in_for_it(tmp_path: Path) -> None:
+    records = [
+        score("mine", 2.0, ci=[1.9, 2.1], diff_random=-0.5, diff_ci=[-0.8, -0.2], verdict="beats random"),
+        score("random", 2.5, control="random", ci=[2.4, 2.6], draws=5),
+    ]
+    result = {"records": records, "subjects": {"mine": {"how": "random"}}, "costs": [], "notes": {}}
+    spec = {"kind": "main", "name": "main", "rows": ["how"], "columns": ["metric"], "exact": {}}
+    axes = {"how": {"random": {}, "exact": {}}}
+    write_tables(write_experiment(tmp_path, [spec], [cell("evaluate/alpaca.30%", {}, result)], axes=axes))
+    lines = read_lines(tmp_path / "tables" / "main.csv")
+    assert sorted(_number(line["mean"]) for line in lines) == [2.0, 2.5]
 
 
 def test_every_other_axis_with_several_values_makes_a_page(tmp_path: Path) -> None:

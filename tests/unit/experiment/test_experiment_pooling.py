@@ -29,7 +29,8 @@ def test_runs_that_differ_show_it_at_either_end() -> None:
     found = pooled([1.0, 2.0, 3.0], [(0.9, 4.0), (1.9, 5.0), (2.9, 9.0)])
     half = 4.302653 / 3**0.5  # standard deviation 1
     assert found is not None and found.mean == 2.0
-    assert found.ends == pytest.approx((2 - half, 6.0), abs=1e-5)  # below Student's t, above the runs' own ends
+    below, above = (0.1**2 + half**2) ** 0.5, (4.0**2 + half**2) ** 0.5  # the runs' own ends are 1.9 and 6 on average
+    assert found.ends == pytest.approx((2 - below, 2 + above), abs=1e-5)
 
 
 def test_a_gap_adds_in_squares() -> None:

@@ -10,9 +10,10 @@ from typing import Any
 
 import pytest
 
+from nncift.config import SelectConfig
 from nncift.errors import DataError, RunError
 from nncift.evaluation import bench
-from nncift.experiment import running
+from nncift.experiment import running, sharing
 from nncift.experiment.grid import make_grid
 from nncift.pipeline import labelling
 from nncift.run import LOCK
@@ -138,6 +139,29 @@ def test_what_nobody_foresaw_is_contained_too(
     assert why.startswith("ZeroDivisionError: in a teacher")
     trace = (tmp_path / "out" / "failures" / "select" / "words.toy.delift.exact.20.txt").read_text()
     assert "in broken" in trace
+
+
+def test_a_result_that_no_record_can_hold_is_a_failure_of_its_cell(
+    experiment: ToyExperiment, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    real = running.do
+
+    def odd(config: Any, *rest: Any, **named: Any) -> Any:
+        found = real(config, *rest, **named)
+        return found | {"notes": {"x": float("nan")}} if "random" in str(config.influence) else found
+
+    monkeypatch.setattr(running, "do", odd)
+    found = experiment.run(tmp_path / "out", **experiment.first(1))
+    assert found.done and found.failed and all("random" in name for name in found.failed)
+    assert all("JSON" in why for why in found.failed.values())
+
+
+def test_what_labels_depend_on_is_told_of_influences_whose_traits_follow_from_options() -> None:
+    def key(**options: Any) -> str:
+        named = {"pool": "p.jsonl", "influence": "recorded", "option": {"matrix": "m.npz", **options}, "labels": "all"}
+        return sharing.label_key(SelectConfig.of(named), {"pool": "1"})
+
+    assert key() != key(each="row")
 
 
 def test_committed_records_are_continued_from(

@@ -81,6 +81,18 @@ def test_a_line_has_the_bits_of_the_whole() -> None:
         assert lines.take(which).tobytes() == whole[which].tobytes()
 
 
+@pytest.mark.parametrize("shift", [0.0, 10.0, 1000.0])
+def test_what_all_candidates_have_in_common_does_not_cancel(shift: float) -> None:
+    """Moving a constant from candidates to targets is no other kernel, and no worse one than its factors are."""
+    rng = np.random.default_rng(7)
+    pool, target, weights = (rng.normal(size=size) for size in ((40, 30), (50, 30), (30,)))
+    pool, target = (pool - shift).astype(np.float32), (target + shift).astype(np.float32)
+    kernel = FactorisedKernel(pool, target, weights.astype(np.float32), 0.0)
+    each = np.maximum(target[None].astype(np.float64) + pool[:, None], 0.0)
+    added = np.abs(weights) @ np.ones(30) * (1.0 + shift)
+    np.testing.assert_allclose(kernel.fill(), each @ kernel.weights.astype(np.float64), rtol=0, atol=2e-7 * added)
+
+
 def test_nan_stays_nan_and_touches_nothing_else() -> None:
     kernel = random_kernel(3, n=6, m=4, h=5)
     kernel.pool[2, 1] = np.nan

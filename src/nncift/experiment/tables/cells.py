@@ -123,16 +123,15 @@ def narrowed(facts: Iterable[Fact], where: Mapping[str, Sequence[str]]) -> list[
 
 
 def paged(facts: Sequence[Fact], experiment: Experiment, spec: Spec, used: Iterable[str]) -> list[Page]:
-    """Splits facts by the axes of `pages`, or by every axis with several values that has no other place.
+    """Splits facts by the axes of `pages`, and by every further axis with several values that has no other place: what is not
+    named is never averaged.
 
     A fact that lacks such an axis, as random rows lack an influence, is on every page that it does not contradict.
     """
-    axes = spec.pages
-    if axes is None:
-        names = dict.fromkeys(axis for fact in facts for axis in fact.axes)
-        several = (axis for axis in names if axis not in set(used) and len(_values(facts, axis)) > 1)
-        order = list(experiment.axes)
-        axes = tuple(sorted(several, key=lambda axis: order.index(axis) if axis in order else len(order)))
+    named, order = spec.pages or (), list(experiment.axes)
+    names = dict.fromkeys(axis for fact in facts for axis in fact.axes)
+    several = [axis for axis in names if axis not in {*used, *named} and len(_values(facts, axis)) > 1]
+    axes = (*named, *sorted(several, key=lambda axis: order.index(axis) if axis in order else len(order)))
     whole = [fact for fact in facts if all(axis in fact.axes for axis in axes)]
     pages = []
     for place in combinations(whole, axes, experiment):

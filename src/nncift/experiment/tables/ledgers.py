@@ -48,8 +48,8 @@ class Spent:
 
 
 def ledger_facts(experiment: Experiment) -> Iterator[Fact]:
-    """What every `select` and `label` cell spent."""
-    for cell in experiment.done("select", "label"):
+    """What every `select` cell spent. Cells of `label` do not know what was lent to them, and choose nothing."""
+    for cell in experiment.done("select"):
         found = spent(cell.result)
         if found is not None:
             yield Fact(cell.axes, found, cell.name)

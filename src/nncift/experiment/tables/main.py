@@ -32,8 +32,9 @@ _EXACT = (
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """One row in one column."""
+    """One row in one column; `control` says which control it is, None for a subset."""
 
+    control: str | None
     row: tuple[str, ...]
     column: tuple[str, ...]
     runs: Runs
@@ -71,16 +72,18 @@ def _places(page: Page, experiment: Experiment, spec: Spec) -> list[_Place]:
         for name in fields["controls"]:
             row = (name, *[""] * (len(fields["rows"]) - 1))
             runs = at(controls, at_column | {CONTROL: name}, fields["over"])
-            found.append(_place(row, column, runs, None, spec))
+            found.append(_place(name, row, column, runs, None, spec))
         for row in combinations(subsets, fields["rows"], experiment):
             at_row = dict(zip(fields["rows"], row, strict=True))
             beside = at_row | {axis: value for axis, value in fields["exact"].items() if axis in at_row}
             exact = None if not fields["exact"] or beside == at_row else at(subsets, at_column | beside, fields["over"])
-            found.append(_place(row, column, at(subsets, at_column | at_row, fields["over"]), exact, spec))
+            found.append(_place(None, row, column, at(subsets, at_column | at_row, fields["over"]), exact, spec))
     return [one for one in found if one is not None]
 
 
-def _place(row: tuple[str, ...], column: tuple[str, ...], runs: Runs, exact: Runs | None, spec: Spec) -> _Place | None:
+def _place(
+    control: str | None, row: tuple[str, ...], column: tuple[str, ...], runs: Runs, exact: Runs | None, spec: Spec
+) -> _Place | None:
     mean = runs.mean
     if mean is None:
         return None
@@ -89,6 +92,7 @@ def _place(row: tuple[str, ...], column: tuple[str, ...], runs: Runs, exact: Run
     wanted = spec.fields["published"]
     beside = None if exact is None else find("scores", wanted, axes | spec.fields["exact"])
     return _Place(
+        control,
         row,
         column,
         runs,
@@ -102,8 +106,8 @@ def _place(row: tuple[str, ...], column: tuple[str, ...], runs: Runs, exact: Run
 
 def _blocks(page: Page, places: Sequence[_Place], experiment: Experiment, spec: Spec) -> list[Block]:
     columns = combinations(page.facts, spec.fields["columns"], experiment)
-    rows = sorted(dict.fromkeys(one.row for one in places), key=lambda row: row[0] not in spec.fields["controls"])
-    by_place = {(one.row, one.column): one for one in places}
+    rows = sorted(dict.fromkeys((one.control, one.row) for one in places), key=lambda row: row[0] is None)
+    by_place = {((one.control, one.row), one.column): one for one in places}
     metrics = [dict(zip(spec.fields["columns"], column, strict=True)).get("metric") for column in columns]
     heads = (*spec.fields["rows"], *(_head(column, spec) for column in columns))
     where = ", ".join(f"{axis} {spec.word(axis, value)}" for axis, value in page.axes.items())
@@ -117,7 +121,7 @@ def _blocks(page: Page, places: Sequence[_Place], experiment: Experiment, spec: 
                 for one, m in zip(found, metrics, strict=True)
             ]
             if any(text != DASH for text in texts):
-                names = [spec.word(axis, value) for axis, value in zip(spec.fields["rows"], row, strict=True)]
+                names = [spec.word(axis, value) for axis, value in zip(spec.fields["rows"], row[1], strict=True)]
                 body.append((*names, *texts))
         heading = f"{what} ({where})" if where else what
         return Block(heading, heads, len(spec.fields["rows"]), tuple(body), notes) if body else None
@@ -180,7 +184,7 @@ def _relative(places: Sequence[_Place], spec: Spec) -> tuple[str, ...]:
     fields = spec.fields
     axes = [axis for axis in fields["exact"] if axis in fields["rows"]]
     kinds: dict[str, list[float]] = {}
-    random = {one.column: one.mean.mean for one in places if one.row[0] == "random"}
+    random = {one.column: one.mean.mean for one in places if one.control == "random"}
     for one in places:
         if one.exact is not None:
             at_row = dict(zip(fields["rows"], one.row, strict=True))

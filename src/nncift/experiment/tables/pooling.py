@@ -29,9 +29,9 @@ class Number:
 def pooled(values: Sequence[float], ends: Sequence[End]) -> Number | None:
     """The mean of what several runs found, with an interval that is too wide rather than too narrow.
 
-    At either end the farther of two: the mean of the runs' own ends (their noise may be all the same, as test rows and random
-    draws are, so that a mean of runs is no surer than each), and, from two runs on, Student's t of the runs' means, which
-    sees what differs from run to run.
+    At either end two distances add in squares: that to the mean of the runs' own ends (their noise may be all the same, as test
+    rows and random draws are, so that a mean of runs is no surer than each), and, from two runs on, Student's t of the runs'
+    means, which sees what differs from run to run.
 
     Args:
         values: one per run.
@@ -50,8 +50,8 @@ def pooled(values: Sequence[float], ends: Sequence[End]) -> Number | None:
         sides.append((mean - half, mean + half))
     if not sides:
         return Number(mean, None, len(values))
-    low, high = (one(side[k] for side in sides) for k, one in ((0, min), (1, max)))
-    return Number(mean, (low, high), len(values))
+    below, above = (float(np.hypot.reduce([side[k] - mean for side in sides])) for k in (0, 1))
+    return Number(mean, (mean - below, mean + above), len(values))
 
 
 def gap(value: float, ends: End, other: float, other_ends: End) -> tuple[float, End]:

@@ -1,0 +1,1 @@
+"""Handing over: the chosen rows in a trainer's own format, the piece of its configuration, and a dataset card."""

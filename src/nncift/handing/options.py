@@ -1,0 +1,23 @@
+"""Options of `nncift export`."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from nncift.config import Options, setting
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportConfig(Options):
+    """Options of `nncift export`."""
+
+    run: str = setting("A finished run folder.")
+    trainer: str = setting(
+        "Whose format: trl, axolotl, llamafactory, torchtune, litgpt, or a mere one: alpaca, sharegpt, messages.",
+        "trl",
+        short="-t",
+    )
+    output: str | None = setting("Folder of the export; without it `export` inside the run folder.", None, short="-o")
+    card: bool = setting("Also write a dataset card, README.md.", False)
+    license: str | None = setting("Licence of the source, for the card, as the hub calls it (apache-2.0).", None)
+    push_to_hub: str | None = setting("Upload rows and card as this private data set, owner/name.", None)

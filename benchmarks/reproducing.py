@@ -4,7 +4,7 @@
 
 A place is `<!-- table NAME/FILE.md, HEADING -->` … `<!-- end -->`: between the two comes the table that stands under that
 heading of `docs/results/experiments/NAME/tables/FILE.md`. Columns may be named behind a bar, `| R², gain at 10%`; then only the
-columns before the first number and these are taken.
+columns before the first number and these are taken. Behind another bar, `| paper`, stands what a row must hold to be taken.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import re
 import sys
 from pathlib import Path
 
-PLACE = re.compile(r"(<!-- table ([^,\n]+), ([^|\n]+?)(?: \| ([^\n]+))? -->\n).*?(<!-- end -->)", re.DOTALL)
+PLACE = re.compile(
+    r"(<!-- table ([^,\n]+), ([^|\n]+?)(?: \| ([^|\n]+?))?(?: \| ([^|\n]+?))? -->\n).*?(<!-- end -->)", re.DOTALL
+)
 
 
 def table_under(text: str, heading: str) -> list[str]:
@@ -37,8 +39,8 @@ def table_under(text: str, heading: str) -> list[str]:
     return rows
 
 
-def only_columns(rows: list[str], wanted: str | None) -> list[str]:
-    """The same table with the columns that name a row and the wanted ones.
+def narrowed(rows: list[str], wanted: str | None, word: str | None) -> list[str]:
+    """The same table with the columns that name a row and the wanted ones, and the rows that hold a word.
 
     Raises:
         ValueError: a column is not there.
@@ -46,6 +48,7 @@ def only_columns(rows: list[str], wanted: str | None) -> list[str]:
     if wanted is None:
         return rows
     cells = [[cell.strip() for cell in re.split(r"(?<!\\)\|", row)[1:-1]] for row in rows]
+    cells = [*cells[:2], *(row for row in cells[2:] if word is None or word in row)]
     names = [name.strip() for name in wanted.split(",")]
     missing = [name for name in names if name not in cells[0]]
     if missing:
@@ -61,8 +64,8 @@ def filled(text: str, folder: Path) -> str:
     def fill(place: re.Match[str]) -> str:
         name, _, file = place[2].strip().partition("/")
         source = folder / name / "tables" / file
-        rows = only_columns(table_under(source.read_text(encoding="utf-8"), place[3].strip()), place[4])
-        return "\n".join([place[1].rstrip("\n"), *rows, place[5]])
+        rows = narrowed(table_under(source.read_text(encoding="utf-8"), place[3].strip()), place[4], place[5])
+        return "\n".join([place[1].rstrip("\n"), *rows, place[6]])
 
     return PLACE.sub(fill, text)
 

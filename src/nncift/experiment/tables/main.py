@@ -16,8 +16,8 @@ from nncift.experiment.tables.wording import metric_words, score, share, with_en
 from nncift.experiment.tables.writing import DASH, Block, Table, Value
 
 _MEANS = (
-    "Mean over select seeds [95 % interval]: the records' own ends on average (bootstrap over trainings and test rows) and, where "
-    "there are several seeds, Student's t over them, added in squares."
+    "Mean over select seeds [95 % interval]: the records' own ends on average (bootstrap over trainings and test rows) and, "
+    "where there are several seeds, Student's t over them, added in squares."
 )
 _RANDOM = (
     "Subset minus as many random rows, scored on the same test rows [95 % interval of what one more draw would leave]; the "

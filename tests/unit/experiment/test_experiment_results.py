@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from importlib.util import module_from_spec, spec_from_file_location
 from pathlib import Path
 
 import pytest
@@ -46,3 +47,13 @@ def test_a_rerun_takes_every_record_as_it_is(place: Path, tmp_path: Path) -> Non
     for cell in cells:
         if cell.name in found:
             assert found[cell.name].key == runner.key(cell), cell.name
+
+
+def test_the_page_that_compares_holds_the_tables_as_they_are() -> None:
+    spec = spec_from_file_location("reproducing", ROOT / "benchmarks" / "reproducing.py")
+    assert spec is not None and spec.loader is not None
+    module = module_from_spec(spec)
+    spec.loader.exec_module(module)
+    text = (ROOT / "docs" / "reproducing.md").read_text(encoding="utf-8")
+    assert text.count("<!-- table ") >= 6
+    assert module.filled(text, KEPT) == text

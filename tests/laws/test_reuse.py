@@ -268,7 +268,8 @@ def test_the_plan_says_what_is_saved_and_spends_nothing(run, tmp_path: Path) -> 
     planned = plan(SelectConfig.of(rows | {"estimator": str(old.folder), "output": str(tmp_path / "new")}), Silent())
     assert planned.labels == 64 and planned.training_anew is not None
     anew = round(0.4 * N * M)
-    assert f"training one anew would take {anew}; {1 - 64 / anew:.0%} of that is saved." in planned.lines()[-3]
+    saved = f"training one anew would take {anew}; {1 - 64 / anew:.0%} of that is saved."
+    assert any(saved in line for line in planned.lines())
     assert not (tmp_path / "new").exists()
 
 

@@ -14,9 +14,8 @@ from torch import Tensor, nn
 
 from nncift.errors import ConfigError
 from nncift.estimator.threads import one_thread
-from nncift.kernel.compiled import over_blocks
 
-_BLOCK = 256  # rows that are projected at once
+_BLOCK = 1024  # rows that are projected at once
 
 Hidden = tuple[int, ...]
 """Units of the hidden layers, from the inputs on; none makes the network linear."""
@@ -73,19 +72,15 @@ def arrays_of(layers: Iterable[nn.Module]) -> list[tuple[Float[ndarray, "g h"], 
 def _projected(
     rows: Float[ndarray, "n d"], weight: Float32[ndarray, "h d"], bias: Float32[ndarray, " h"]
 ) -> Float32[ndarray, "n h"]:
-    """A linear layer of many rows. Blocks of one size go through one thread each: the linear algebra libraries' own threads
-    wait for each other, and bits would depend on how many there are."""
+    """A linear layer of many rows, a block at a time and on one thread: the linear algebra libraries' own threads wait for each
+    other longer than this takes, and bits would depend on how many there are."""
     found = np.empty((len(rows), len(weight)), dtype=np.float32)
     turned, shift = torch.from_numpy(weight).T, torch.from_numpy(bias)
-
-    def task(start: int, stop: int) -> None:
-        for first in range(start, stop, _BLOCK):
-            some = slice(first, min(first + _BLOCK, stop))
+    with one_thread():
+        for first in range(0, len(rows), _BLOCK):
+            some = slice(first, min(first + _BLOCK, len(rows)))
             block = torch.from_numpy(np.require(rows[some], np.float32, "W"))
             torch.addmm(shift, block, turned, out=torch.from_numpy(found[some]))
-
-    with one_thread():
-        over_blocks(task, len(rows), multiple=_BLOCK)
     return found
 
 

@@ -98,7 +98,7 @@ class ConditionalMutualInformation:
     """f(A) = Σ_{i∈pool} max(min(max_{j∈A} P'[i, j], η max_q K'[q, i]) − ν max_k E'[i, k], 0).
 
     Use it to choose for a benchmark what the existing rows do not teach yet, and still represent the pool: as
-    `MutualInformation`, but pool row i begins where the existing rows have brought it. All four kernels are above one common
+    `MutualInformation`, but pool row i begins where the existing rows have brought it. All three kernels are above one common
     floor. ν = 0 forgets the existing rows.
 
     *Cost*: two more kernels than FLCG, pool × pool and pool × existing: n² + n e predictions and four times as many bytes.

@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 PEERS := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check bench bench-check bench-large bench-labels clean
+.PHONY: help venv demo test check docs bench bench-check bench-large bench-labels bench-memory audit gpu-check soak clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -31,6 +31,10 @@ check: venv  ## lint, format and types
 	$(BIN)/ruff format --check .
 	$(BIN)/pyright --pythonpath $(BIN)/python
 
+docs: venv  ## the documentation as pages in build/docs; what is unclear is an error
+	$(BIN)/python -m sphinx -E -W --keep-going -q -b html docs build/docs -d build/doctrees
+	@echo "build/docs/index.html"
+
 # The libraries that the benchmarks compare with.
 $(PEERS): $(STAMP)
 	$(BIN)/python -m pip install --quiet --only-binary=:all: -c constraints.txt -e ".[peers]"
@@ -48,6 +52,19 @@ bench-large: venv  ## 300,000 of a million rows, once
 bench-labels: venv  ## exact influences of a language model against the plain ways
 	$(BIN)/python -m benchmarks.labels
 
+gpu-check: venv  ## for the owner of a GPU: CUDA against the CPU, 4 bits, two devices, speeds
+	$(BIN)/python benchmarks/gpu_check.py
+
+soak: venv  ## faults while the program works, and what is left of its results; 20 minutes at most
+	$(BIN)/python -m benchmarks.soak
+
+bench-memory: venv  ## planned peak memory beside measured, into docs/memory.md
+	$(BIN)/python benchmarks/memory.py --write
+
+audit: venv  ## known holes in what is installed, and whether its files are those of the wheels
+	$(BIN)/python -m pip install --quiet --only-binary=:all: pip-audit || true
+	$(BIN)/python benchmarks/audit.py
+
 clean:  ## removes what make and the tools have made
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis
-	find src tests -name __pycache__ -type d -prune -exec rm -rf {} +
+	find src tests docs -name __pycache__ -type d -prune -exec rm -rf {} +

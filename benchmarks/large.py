@@ -1,13 +1,17 @@
 """`make bench-large`: the subset of a million rows on one machine, from files to the run folder.
 
     python benchmarks/large.py [--sizes 10000,100000,1000000] [--estimators paper,gaussian-process] [--folder DIR]
-        [--write docs/large.md]
+        [--executor ray --workers 2 --parts 8] [--write docs/large.md]
 
 Rows are generated: short instructions of a few hundred kinds, their 384-dimensional vectors around the centre of their kind,
 in files beside them. A small run labels some thousand pairs of such rows with a planted influence and trains each estimator;
 every size then selects 30 % of its rows for 1,000 targets with it, no label of its own, in a process of its own whose seconds
 and peak memory are measured. The largest is killed once in its last stage and started again. What comes out is checked: as
 many rows as asked for, each once, and a share of the planted kinds beside that of random rows.
+
+With `--executor` every size is selected from once more by the workers of that executor, in `--parts` parts; what the subset
+is worth is then set beside that of one process, and the largest worker's peak memory is that of the receipt. That is the
+table of docs/cluster.md.
 
 The growth exponent is the slope of the processor seconds between the smallest and the largest size, starting Python included.
 """
@@ -37,6 +41,7 @@ D, KINDS, WANTED, TARGETS = 384, 300, 60, 1_000
 BLOCK = 50_000
 LABELS = {"paper": 60_000, "gaussian-process": 6_000}
 GOAL_SECONDS, GOAL_BYTES, GOAL_EXPONENT = 900.0, 4e9, 1.15
+GOAL_WORKER = 1.5e9
 
 INFLUENCE = '''
 """A planted influence: rows of one kind help targets of that kind."""
@@ -77,6 +82,10 @@ class Size:
     wanted_share: float
     random_share: float
     killed: bool
+    value: float
+    executor: str = "serial"
+    shards: int = 0
+    worker_bytes: int = 0
 
 
 def centres() -> np.ndarray:
@@ -130,7 +139,14 @@ def trained(folder: Path, estimator: str, target: tuple[Path, Path], environment
 
 
 def select(
-    folder: Path, rows: int, target: tuple[Path, Path], run: Path, environment: dict[str, str], *, kill: bool
+    folder: Path,
+    rows: int,
+    target: tuple[Path, Path],
+    run: Path,
+    environment: dict[str, str],
+    *,
+    kill: bool,
+    spread: tuple[object, ...] = (),
 ) -> Size:
     """Selects from one pool, killed once where that is asked for."""
     kinds = np.random.default_rng(rows).integers(0, KINDS, rows)
@@ -139,7 +155,7 @@ def select(
     shutil.rmtree(place, ignore_errors=True)
     arguments = command(
         pool, "--target", target[0], "--embedder", f"{vectors},{target[1]}", "--estimator", run, "--labels", "none",
-        "--budget", "30%", "-o", place,
+        "--budget", "30%", "-o", place, *spread,
     )  # fmt: skip
     started = time.perf_counter()
     spent = [_kill_once(arguments, place, environment, rows / 400_000)] if kill else []
@@ -152,6 +168,9 @@ def select(
         chosen = [json.loads(line)["id"] for line in stream]
     assert len(set(chosen)) == len(chosen) == round(0.3 * rows), "not as many rows as were asked for, each once"
     assert (place / "done.json").is_file()
+    with (place / "selection.jsonl").open(encoding="utf-8") as stream:
+        value = math.fsum(json.loads(line)["gain"] for line in stream)
+    told = json.loads((place / "stages.json").read_text(encoding="utf-8"))["select"]["facts"].get("shards", {})
     near = kinds < WANTED
     return Size(
         run.name.removeprefix("trained-"),
@@ -163,6 +182,10 @@ def select(
         float(near[[int(name.rpartition("-")[2]) for name in chosen]].mean()),
         float(near.mean()),
         kill,
+        value,
+        told.get("executor", "serial"),
+        told.get("shards", 0),
+        told.get("peak_memory", 0),
     )
 
 
@@ -213,6 +236,25 @@ def page(sizes: list[Size], exponents: dict[str, float]) -> str:
     )
 
 
+def cluster_page(sizes: list[Size], workers: int, parts: int) -> str:
+    """The table of runs by one process and by workers."""
+    lines = [
+        f"| rows | by | shards | seconds | peak memory here | of the largest of {workers} workers | value of the subset |",
+        "|--:|---|--:|--:|--:|--:|--:|",
+    ]
+    alone = {(size.estimator, size.rows): size.value for size in sizes if size.executor == "serial"}
+    for size in sizes:
+        far = size.executor != "serial"
+        by = f"{size.executor}, {parts} parts" if far else "one process"
+        worker = f"{size.worker_bytes / 1e9:.2f} GB" if far else ""
+        share = size.value / alone[size.estimator, size.rows]
+        lines.append(
+            f"| {size.rows:,} | {size.estimator}, {by} | {size.shards or ''} | {size.seconds:,.0f} | "
+            f"{size.peak_bytes / 1e9:.2f} GB | {worker} | {size.value:,.2f} ({share:.3%}) |"
+        )
+    return "\n".join(lines)
+
+
 def growth(sizes: list[Size]) -> dict[str, float]:
     """By estimator the slope of the processor seconds between its smallest and its largest pool."""
     found = {}
@@ -227,6 +269,9 @@ def main() -> None:
     parser.add_argument("--sizes", default="10000,100000,1000000")
     parser.add_argument("--estimators", default="paper,gaussian-process")
     parser.add_argument("--folder", type=Path, help="where rows and runs go, and stay; else a temporary folder")
+    parser.add_argument("--executor", help="every size once more by the workers of ray, or of a cluster's address")
+    parser.add_argument("--workers", type=int, default=2)
+    parser.add_argument("--parts", type=int, default=8)
     parser.add_argument("--json", type=Path)
     parser.add_argument("--write", type=Path, help="write the page here as Markdown")
     options = parser.parse_args()
@@ -242,8 +287,19 @@ def main() -> None:
         for name in options.estimators.split(","):
             run = trained(folder, name, target, environment)
             for rows in sizes:
-                found.append(select(folder, rows, target, run, environment, kill=rows == sizes[-1] and len(sizes) > 1))
+                kill = rows == sizes[-1] and len(sizes) > 1 and not options.executor
+                found.append(select(folder, rows, target, run, environment, kill=kill))
                 print(json.dumps(asdict(found[-1])), flush=True)
+                if options.executor:
+                    spread = ("--executor", options.executor, "--workers", options.workers, "--parts", options.parts)
+                    found.append(select(folder, rows, target, run, environment, kill=False, spread=spread))
+                    print(json.dumps(asdict(found[-1])), flush=True)
+    if options.executor:
+        print(cluster_page(found, options.workers, options.parts))
+        worse = any(size.worker_bytes > GOAL_WORKER for size in found)
+        alone = {(size.estimator, size.rows): size.value for size in found if size.executor == "serial"}
+        lost = any(size.value < 0.99 * alone[size.estimator, size.rows] for size in found)
+        sys.exit(1 if worse or lost else 0)
     exponents = growth(found) if len(sizes) > 1 else {}
     text = page(found, exponents)
     print(text)

@@ -1,7 +1,7 @@
 """An estimator that was trained on one data set, on others: what it keeps, and what it says of itself.
 
     python benchmarks/transfer.py ALPACA.jsonl T0.jsonl GSM8K.jsonl --folder DIR [--model gemma-3-270m] [--draws 2]
-        [--write docs/estimator.md]
+        [--write docs/reuse.md]
 
 A run on 60 targets and 300 rows of the first file (5 % of the pairs labelled) trains the estimator. It is reused by
 `select --estimator` on other rows of that file and on the other files; beside it stands one trained anew on 300 labels of

@@ -20,12 +20,14 @@ from nncift.pipeline import label as _label
 from nncift.pipeline import select as _select
 from nncift.pipeline.scoring import Scored
 from nncift.pipeline.scoring import score as _score
+from nncift.progress import Silent
 from nncift.recipe import resolved
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.records import Record
 from nncift.rehearsal.rehearse import rehearse
 from nncift.run import content_key
 from nncift.selection import Selection
+from nncift.tracking import check_tracker, track_after
 
 Rows = Any
 """A file, `hub:owner/name#split`, or rows in memory: mappings (a list of them, a `datasets.Dataset`), a pandas or polars data
@@ -38,6 +40,7 @@ def select(
     target: Rows | None = None,
     existing: Rows | None = None,
     budget: int | float | str = "10%",
+    track: str | None = None,
     **options: Any,
 ) -> Selection:
     """Chooses the subset of a pool that teaches most.
@@ -48,6 +51,7 @@ def select(
         target: rows that the subset should help with; without them the pool is its own target.
         existing: rows that the model already knows; what they cover is not chosen again.
         budget: rows (175), a share (0.05), or text (`"5%"`); a share is of the usable rows, rounded to nearest.
+        track: `tensorboard`, `trackio` or `wandb`, which is told of the finished run; no part of its recipe.
         options: every further option of `nncift select`, with underscores: `influence`, `model`, `embedder`, `labels`,
             `objective`, `task`, `seed`, `output` and so on (see `nncift.config.SelectConfig`); `estimator` may be a selection
             too, whose estimator is then reused. Without `output` the run folder lies in the cache, under a name made of the
@@ -65,6 +69,7 @@ def select(
         >>> len(picked)
         1
     """
+    check_tracker(track)
     if isinstance(options.get("estimator"), Selection):
         options["estimator"] = options["estimator"].folder
     named = {"pool": _as_file(pool), "budget": budget, **options}
@@ -74,6 +79,7 @@ def select(
         key = content_key({name: str(value) for name, value in vars(resolved(config)).items()})
         config = replace(config, output=str(cache_folder() / "runs" / key[:16]))
     picked = _select(config)
+    track_after([picked.folder], track, Silent())
     return picked if isinstance(pool, str | Path) else replace(picked, given=pool)
 
 
@@ -139,6 +145,7 @@ def evaluate(
     test: Rows | None = None,
     pool: Rows | None = None,
     target: Rows | None = None,
+    track: str | None = None,
     **options: Any,
 ) -> Evaluation:
     """Measures what subsets teach a language model, beside random subsets and other controls.
@@ -149,6 +156,7 @@ def evaluate(
         test: rows to measure on, as in `select`; those that are in the pool are left out. Not needed with `lds=True`.
         pool: what the subsets were chosen from; a selection or a run folder knows it.
         target: what the control `embedding` selects for; a selection or a run folder knows it.
+        track: `tensorboard`, `trackio` or `wandb`, which is told of the scores.
         options: every further option of `nncift evaluate`, with underscores: `model`, `by`, `metrics`, `controls`, `seeds`,
             `draws`, `output` and so on (see `nncift.evaluation.options.EvaluateConfig`). Without `output` the cells lie in the
             cache, under a name made of the options, so that the same call resumes.
@@ -156,6 +164,7 @@ def evaluate(
     Raises:
         NnciftError: a file, an option or a model cannot be used; the message says how to mend it.
     """
+    check_tracker(track)
     names = tuple(_as_subset(one) for one in subsets)
     named: dict[str, Any] = {"subset": names, **options}
     given = {"test": test, "pool": pool, "target": target}
@@ -167,7 +176,9 @@ def evaluate(
     if config.output is None:
         key = content_key({name: str(value) for name, value in vars(config).items()})
         config = replace(config, output=str(cache_folder() / "evaluations" / key[:16]))
-    return _evaluate(config)
+    found = _evaluate(config)
+    track_after([found.folder], track, Silent())
+    return found
 
 
 def _as_subset(one: Rows | Selection) -> str:

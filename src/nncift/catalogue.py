@@ -6,7 +6,7 @@ import re
 from typing import Any, get_args
 
 from rich import box
-from rich.console import Console
+from rich.console import Console, Group
 from rich.markup import escape
 from rich.table import Table
 
@@ -27,12 +27,31 @@ def registry_lines() -> list[str]:
 _COLUMNS = ("--influence", "what it is", "scores", "needs", "depends on", "by", "picks", "exact cost", "reference")
 
 
+def influence_rows() -> list[dict[str, str]]:
+    """What there is to know of every influence function, by column."""
+    return [dict(zip(_COLUMNS, _influence_cells(name), strict=True)) for name in registry.names("influence")]
+
+
 def influence_table() -> Table:
     """Every influence function, for a terminal."""
     table = Table(*_COLUMNS, box=box.SIMPLE_HEAD, pad_edge=False)
-    for name in registry.names("influence"):
-        table.add_row(*map(escape, _influence_cells(name)))
+    for row in influence_rows():
+        table.add_row(*map(escape, row.values()))
     return table
+
+
+def registry_tables() -> Group:
+    """Names and first lines of everything registered, for a terminal."""
+    tables = []
+    for kind in get_args(registry.Kind):
+        table = Table(f"{kind}s", "what it is", box=box.SIMPLE_HEAD, pad_edge=False, expand=True)
+        for column, width in zip(table.columns, (1, 4), strict=True):
+            column.ratio = width
+        table.columns[0].style = "bold cyan"
+        for name in registry.names(kind):
+            table.add_row(name, escape(_first_line(registry.load(kind, name))))
+        tables.append(table)
+    return Group(*tables)
 
 
 def print_table(table: Table) -> None:
@@ -45,7 +64,7 @@ def print_table(table: Table) -> None:
 
 def influence_markdown() -> list[str]:
     """The same table for a document."""
-    rows = [(f"`{cells[0]}`", *cells[1:]) for cells in map(_influence_cells, registry.names("influence"))]
+    rows = [(f"`{name}`", *cells) for name, *cells in (row.values() for row in influence_rows())]
     escaped = [[cell.replace("|", "\\|") for cell in row] for row in rows]
     head = ("`--influence`", *_COLUMNS[1:])
     return ["| " + " | ".join(row) + " |" for row in (head, ["---"] * len(head), *escaped)]

@@ -16,6 +16,12 @@ Design = Literal["auto", "block", "stripes", "spread", "cross", "adaptive"]
 Feature = Literal["auto", "embedding", "states"]
 Task = Literal["instruction", "task-specific", "continual"]
 
+EXECUTOR = (
+    "Who does what falls into shards (labels, embeddings, --parts): serial, threads, ray (on this machine), or a cluster's "
+    "ray://HOST:PORT. The result does not depend on it."
+)
+WORKERS = "Workers of --executor threads or ray; 0: one a GPU, else one a core."
+
 
 def setting(text: str, default: Any = MISSING, *, short: str | None = None) -> Any:
     """A field with the help text that its flag shows."""
@@ -51,7 +57,9 @@ class Options:
 class _TeacherOptions(Options):
     """What labelling and selecting have in common. Abstract: only `LabelConfig` and `SelectConfig` are ever made."""
 
-    pool: str = setting("Candidates: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
+    pool: str = setting(
+        "Candidates: a .jsonl, .json, .parquet or .csv file, a folder of .parquet or .jsonl shards, or hub:owner/name#split."
+    )
     target: str | None = setting(
         "Rows the subset should help with; without them the pool is its own target.", None, short="-t"
     )
@@ -62,8 +70,8 @@ class _TeacherOptions(Options):
     )
     option: tuple[str, ...] = setting("Option of the influence function, name=value; may be repeated.", ())
     model: tuple[str, ...] = setting(
-        "Language model: hub id, folder, .gguf file, or gemma-3-270m, NAME#layers=6 for its first layers; several for an "
-        "influence that weighs them.",
+        "Language model: hub id, folder, .gguf file, or gemma-3-270m, NAME#layers=6 for its first layers, or "
+        "openai://HOST:PORT/NAME behind a server; several for an influence that weighs them.",
         (),
         short="-m",
     )
@@ -82,19 +90,22 @@ class _TeacherOptions(Options):
     )
     format: str = setting("Row layout of the pool: auto, alpaca, sharegpt, messages, prompt-completion, text.", "auto")
     target_format: str = setting("Row layout of the target.", "auto")
-    device: str = setting("auto, cpu, cuda, cuda:N or mps.", "auto")
+    device: str = setting("auto, cpu, cuda, cuda:N or mps; cuda:0,cuda:1 for a worker on each.", "auto")
     dtype: str = setting("Number format of the language model: auto, bfloat16, float16 or float32.", "auto")
     quantize: Literal["4bit"] | None = setting("Load the language model in 4 bits through bitsandbytes.", None)
     max_length: int = setting("Longest sequence in tokens; example text goes first, response tokens last.", 2048)
     batch_tokens: int = setting("Tokens per forward of the language model; 0 follows the device.", 0)
     max_targets: int = setting("Target rows used at most; a larger target is sampled, and the error stated.", 5000)
+    memory: str = setting("Memory that the run may use, such as 8GB; auto: what is available; 0: no limit.", "auto")
     seed: int = setting("Seed of everything that is drawn.", 0)
     trust_remote_code: bool = setting("Let a model from the hub run code of its own.", False)
+    executor: str = setting(EXECUTOR, "serial")
+    workers: int = setting(WORKERS, 0)
     output: str | None = setting("Where the result goes.", None, short="-o")
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0)
+        at_least(self, max_length=16, max_targets=1, batch_tokens=0, seed=0, workers=0)
         # what taught most in docs/results, and what costs nothing and taught nearly as much
         if self.influence == "auto" and not self.takes_over:
             object.__setattr__(self, "influence", "less" if self.model else "similarity")
@@ -198,13 +209,21 @@ class SelectConfig(_TeacherOptions):
 class ScoreConfig(Options):
     """Options of `nncift score`."""
 
-    rows: str = setting("New rows: a .jsonl, .json, .parquet or .csv file, or hub:owner/name#split.")
+    rows: str = setting(
+        "New rows: a .jsonl, .json, .parquet or .csv file, a folder of .parquet or .jsonl shards, or hub:owner/name#split."
+    )
     run: str = setting("A finished run folder that has an estimator.")
     format: str = setting("Row layout of the new rows.", "auto")
     embedder: str | None = setting(
         "Vectors of the new rows, NEW.npy, where the run was embedded by files of vectors.", None, short="-e"
     )
+    executor: str = setting(EXECUTOR, "serial")
+    workers: int = setting(WORKERS, 0)
     output: str | None = setting("Where the scored rows go, best first (JSONL).", None, short="-o")
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        at_least(self, workers=0)
 
 
 def named_values(entries: Iterable[str], flag: str) -> dict[str, str]:
@@ -231,7 +250,7 @@ def parse_budget(text: str, n: int) -> int:
     Raises:
         ConfigError: it has another form, or is 0 or more than the pool.
     """
-    match = re.fullmatch(r"\s*(\d+(?:\.\d+)?|\.\d+)\s*(%?)\s*", text)
+    match = re.fullmatch(r"\s*(\d{1,18}(?:\.\d{1,18})?|\.\d{1,18})\s*(%?)\s*", text)
     if match is None or (not match[2] and "." in match[1]):
         raise ConfigError(
             f"--budget {text!r} is neither a number of rows (175) nor a percentage (5%).{_share_hint(text)}"
@@ -274,7 +293,7 @@ def _as_field(cls: type, name: str, value: Any) -> Any:
         return tuple(map(str, found)) if isinstance(found, list | tuple) else value
     if isinstance(value, Path) or (hint is str and isinstance(value, int | float) and not isinstance(value, bool)):
         return budget_text(value) if name == "budget" and not isinstance(value, Path) else str(value)
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and isinstance(value, int) and not isinstance(value, bool) and value.bit_length() < 1024:
         return float(value)
     return value
 

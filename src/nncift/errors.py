@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from nncift.redact import redact
+
 
 class NnciftError(Exception):
     """Base of every error that a user can mend; the command line prints its message without a traceback."""
+
+    def __str__(self) -> str:
+        return redact(super().__str__())
 
 
 class ConfigError(NnciftError):

@@ -9,11 +9,27 @@ from typing import Annotated, Any, get_args, get_type_hints
 
 import typer
 
+from nncift import registry
 from nncift.config import flag, is_list
 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print what it would cost, and stop.")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print one JSON summary on standard output.")]
 Quiet = Annotated[bool, typer.Option("--quiet", "-q", help="No bars and stages; notes stay.")]
+Track = Annotated[
+    str | None,
+    typer.Option(
+        "--track", metavar="[tensorboard|trackio|wandb]", help="Tell this tracker of what was done, at the end."
+    ),
+]
+
+_NAMES: dict[str, registry.Kind] = {
+    "influence": "influence",
+    "difficulty": "influence",
+    "objective": "objective",
+    "estimator": "estimator",
+    "embedder": "embedder",
+}
+"""Options that take a registered name: a shell completes it."""
 
 
 def options_of(config: type, *arguments: str) -> Callable[[Callable[..., None]], Callable[..., None]]:
@@ -65,6 +81,26 @@ def _parameter(item: Any, hint: Any, positional: bool) -> inspect.Parameter:
         inspect.Parameter.KEYWORD_ONLY,
         default=inspect.Parameter.empty if default is MISSING else default,
         annotation=Annotated[
-            annotation, typer.Option(*names, help=text, metavar=f"[{'|'.join(choices)}]" if choices else None)
+            annotation,
+            typer.Option(
+                *names,
+                help=text,
+                metavar=f"[{'|'.join(choices)}]" if choices else None,
+                autocompletion=_completing(_known(item.name, choices)),
+            ),
         ],
     )
+
+
+def _known(name: str, choices: list[str]) -> tuple[str, ...]:
+    """The words that an option is known to take; it may take others too."""
+    return registry.names(_NAMES[name]) if name in _NAMES else tuple(choices)
+
+
+def _completing(words: tuple[str, ...]) -> Callable[[str], list[str]] | None:
+    """What a shell is offered behind the beginning of a word; None where only files would do."""
+
+    def begun(incomplete: str) -> list[str]:
+        return [word for word in words if word.startswith(incomplete)]
+
+    return begun if words else None

@@ -23,6 +23,7 @@ from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.donor import donor_of, inherit
+from nncift.pipeline.footprint import Footprint, footprint, refuse_too_large
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import measure_pace, pairs_in
@@ -56,6 +57,7 @@ class Plan:
         route: whether the kernels are stored (`dense`) or computed line by line (`tiled`), why, and what that takes.
         training_anew: what an estimator of these rows would take, where that of another run is reused.
         dedup: the cosine from which near-copies are left out, which the numbers here are before; 0 where they stay.
+        memory: the most that the run holds at once, and what that is made of.
         seconds: by stage, scaled up from timed probes; stages without an entry take seconds at most.
     """
 
@@ -73,13 +75,14 @@ class Plan:
     phase_lm_forwards: int
     encoder_calls: int
     route: Route
+    memory: Footprint
     seconds: dict[str, float]
     training_anew: dict[str, Any] | None = None
     dedup: float = 0.0
 
     def record(self) -> dict[str, Any]:
         """Plain values for JSON."""
-        return asdict(self)
+        return asdict(self) | {"memory": self.memory.record()}
 
     def lines(self) -> list[str]:
         """The plan in words, the total last."""
@@ -107,7 +110,7 @@ class Plan:
         if self.phase_lm_forwards:
             lines.append(f"Phases: {self.phase_lm_forwards:,} more calls, on the chosen rows.")
         lines.append(f"Texts to embed: {self.encoder_calls:,}.")
-        lines.append(self.route.text())
+        lines += [self.route.text(), self.memory.text()]
         parts = ", ".join(f"{stage} {_time(seconds)}" for stage, seconds in self.seconds.items())
         lines.append(f"Time: about {_time(sum(self.seconds.values()))}" + (f" ({parts})." if parts else "."))
         return lines
@@ -121,8 +124,8 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
     """
     config = inherit(config)
     setup = prepare(replace(config, dedup=0.0))  # near-copies are told by embeddings, which a plan makes none of
-    route = setup.route  # refuses what does not fit
-    models = Models(setup, reporter)
+    refuse_too_large(setup)
+    route, models = setup.route, Models(setup, reporter)
     donor = donor_of(config)
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact
     seconds: dict[str, float] = {}
@@ -164,6 +167,7 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         _phase_forwards(setup),
         encoder_calls,
         route,
+        footprint(setup, models),
         {stage: round(value, 1) for stage, value in seconds.items()},
         None if donor is None else trained_anew(donor, setup),
         config.dedup,

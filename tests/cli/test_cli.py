@@ -234,6 +234,8 @@ def place(tmp_path: Path) -> Path:
     """Files that cannot be used."""
     (tmp_path / "folder").mkdir()
     write_rows(tmp_path / "folder" / "rows.jsonl", [{"text": "a"}])
+    (tmp_path / "table").mkdir()
+    (tmp_path / "table" / "rows.csv").write_text("text\na\n")
     write_rows(tmp_path / "unusable.jsonl", [{"prompt": "a", "completion": ""}] * 3)
     write_rows(tmp_path / "columns.jsonl", [{"front": "a", "back": "b"}])
     (tmp_path / "empty.jsonl").touch()
@@ -273,7 +275,7 @@ def test_an_error_of_every_kind_in_a_process_of_its_own(
     ("pool", "words"),
     [
         ("folder/row.jsonl", ("there is no pool file", "Did you mean folder/rows.jsonl?")),
-        ("folder", ("is a folder", "rows.jsonl")),
+        ("table", ("is a folder", "rows.csv")),
         ("unusable.jsonl", ("no usable row", "3 rejected", "empty response")),
         ("columns.jsonl", ("no known row layout", "'front', 'back'", "Rename the columns")),
         ("empty.jsonl", ("is empty",)),

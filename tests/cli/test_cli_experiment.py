@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +51,18 @@ def test_a_failure_is_listed_and_the_code_is_one(experiment: ToyExperiment, tmp_
     assert lines[0].startswith("failed: select/words.toy.random.exact.900: --budget '900' is 900 rows")
     assert lines[-1] == "1 of 2 cells (0 from before) in out"
     assert "Traceback" not in done.stderr
+
+
+@pytest.mark.skipif(find_spec("tensorboard") is None, reason="tensorboard is not installed")
+def test_a_tracker_is_told_of_every_cell_that_has_a_folder(experiment: ToyExperiment, tmp_path: Path) -> None:
+    changes = experiment.first(1)
+    for cells in (0, 2):  # those from before are told again
+        done = run(experiment, tmp_path, "--only", "random.exact", "--track", "tensorboard", **changes)
+        assert done.returncode == 0, done.stderr
+        assert done.stdout.splitlines()[-1] == f"2 of 2 cells ({cells} from before) in runs/toy"
+        assert "\ntrack    tensorboard --logdir runs/toy/select\n" in done.stderr
+        told = sorted((tmp_path / "runs" / "toy").rglob("events.out.tfevents.*"))
+        assert len(told) == 2 and {path.parts[-2] for path in told} == {"tensorboard"}
 
 
 def test_wrong_words_are_one_sentence(experiment: ToyExperiment, tmp_path: Path) -> None:

@@ -15,7 +15,7 @@ SOURCE = ROOT / "src" / "nncift"
 LONGEST = 350
 
 PICKLERS = {"pickle", "cPickle", "cloudpickle", "dill", "joblib", "marshal", "shelve"}
-MAY_PRINT = ("cli.py", "report/")
+MAY_PRINT = ("cli/", "report/", "screen.py")
 
 MACHINE_PATH = re.compile(r"(?<![\w.~/<>$}-])/(?:home|root|tmp|work|Users)(?=/|[^\w-]|$)", re.MULTILINE)
 MAY_NAME_PATHS = {"tests/laws/test_house.py"}
@@ -106,7 +106,7 @@ def test_a_planted_fault_is_found(tmp_path: Path, text: str, complaint: str) -> 
 @pytest.mark.parametrize(
     ("name", "text"),
     [
-        ("cli.py", "print(1)"),
+        ("cli/starting.py", "print(1)"),
         ("report/page.py", "print(1)"),
         ("a.py", "np.load(x, allow_pickle=False)\nnp.save(x, y)\nself.print(1)"),
         ("a.py", "load(x, trust_remote_code=False)\nload(x, trust_remote_code=asked)"),

@@ -12,7 +12,10 @@ import pytest
 
 SOURCE = Path(__file__).parents[2] / "src" / "nncift"
 
-FOUNDATIONS = ("errors", "config", "recipe", "registry", "ledger", "seeds", "version", "cachedir", "progress")
+FOUNDATIONS = (
+    *("errors", "redact", "config", "recipe", "plain", "registry"),
+    *("ledger", "seeds", "version", "cachedir", "progress", "disk"),
+)
 """The ground floor, whose files may use one another."""
 
 ORDER = (
@@ -28,9 +31,11 @@ ORDER = (
         "plan",
         "experiment",
         "report",
+        "tracking",
         "api",
         "doctor",
         "screen",
+        "summary",
         "catalogue",
         "demo",
         "__init__",

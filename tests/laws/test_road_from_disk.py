@@ -25,7 +25,7 @@ RUNS: dict[str, dict[str, Any]] = {
     "columns": {"influence": "balanced-random", "phases": 2, "difficulty": "length"},
     "random": {"influence": "random"},
 }
-TIMES = {"costs", "environment.json", "recipe.yaml", "costs.json"}
+TIMES = {"costs", "sha256", "environment.json", "recipe.yaml", "costs.json"}
 
 
 @pytest.fixture(scope="module")

@@ -160,7 +160,7 @@ def test_candidates_that_no_row_may_take_come_last() -> None:
     ranking, reasons = RoundRobin().rank(kernels, 7, rows=names(2))
     assert ranking.order.tolist() == [0, 2, 1] and ranking.gains.tolist() == [1.0, 0.0, 0.0]
     assert ranking.positive == 2 and "text" in reasons[2]
-    assert ranking.rest_rule == "Picks 3 to 3 had no positive gain and follow mean influence, then the lowest id."
+    assert ranking.rest_rule == "Pick 3 had no positive gain and follows mean influence, then the lowest id."
 
 
 def test_the_scale_of_a_row_does_not_matter_to_round_robin() -> None:

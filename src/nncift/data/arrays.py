@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import zipfile
+import zlib
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import IO
@@ -12,6 +13,18 @@ from numpy import ndarray
 
 from nncift.errors import RunError
 
+_DAMAGE = (
+    ValueError,
+    KeyError,
+    EOFError,
+    TypeError,
+    OverflowError,
+    RuntimeError,
+    MemoryError,
+    zipfile.BadZipFile,
+    zlib.error,
+)
+"""What damaged bytes raise: `RuntimeError` where they claim to be encrypted or packed in a way that nobody knows."""
 _EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
@@ -32,6 +45,15 @@ def write_blocks(stream: IO[bytes], blocks: Iterable[ndarray], shape: tuple[int,
         stream.write(np.ascontiguousarray(block, dtype="<f4").data)
 
 
+def _read_whole(archive: zipfile.ZipFile, name: str) -> ndarray:
+    """One array; the checksum is compared when the last byte is read, which a damaged shape would not come to."""
+    with archive.open(name) as stream:
+        array = np.lib.format.read_array(stream, allow_pickle=False)
+        if stream.read(1):
+            raise ValueError(f"more bytes than {name} has numbers")
+    return array
+
+
 def read_npz(path: Path) -> dict[str, ndarray]:
     """Reads all arrays of an `.npz`.
 
@@ -39,7 +61,7 @@ def read_npz(path: Path) -> dict[str, ndarray]:
         RunError: the file is missing, damaged, or holds objects.
     """
     try:
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as archive:  # closes what is damaged too
-            return {name: archive[name] for name in archive.files}
-    except (OSError, ValueError, KeyError, EOFError, TypeError, zipfile.BadZipFile) as error:  # TypeError: a lone .npy
+        with path.open("rb") as stream, zipfile.ZipFile(stream) as archive:
+            return {name.removesuffix(".npy"): _read_whole(archive, name) for name in archive.namelist()}
+    except (*_DAMAGE, OSError) as error:
         raise RunError(f"cannot read {str(path)!r}: {error}. Delete the file; it is then computed again.") from error

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from difflib import get_close_matches
 from functools import partial
 from itertools import chain
@@ -13,16 +13,17 @@ from pathlib import Path
 from typing import Any
 
 from nncift.data.drafts import draft
+from nncift.data.folders import SUFFIXES, files_in
 from nncift.data.hub import PREFIX, read_hub
 from nncift.data.ids import unique_ids
 from nncift.data.jsonl import read_json, read_jsonl
 from nncift.data.layouts import DETECTED, Layout, check, detect
-from nncift.data.pieces import ParquetAgain, ParquetCopy
+from nncift.data.pieces import ParquetAgain, ParquetCopy, copied
 from nncift.data.records import Reading, Record, decode, from_mappings, shown
 from nncift.data.rows import Example, Pool, Rejected, reasons_of
-from nncift.data.stored import RowFile, SourceFile
+from nncift.data.stored import RowFile, RowFiles, SourceFile
 from nncift.data.storing import Storing
-from nncift.data.tables import open_parquet, read_csv, read_parquet
+from nncift.data.tables import read_csv, read_parquet, unpacked_bytes
 from nncift.errors import DataError
 
 MEMORY = "<memory>"
@@ -30,8 +31,6 @@ MEMORY = "<memory>"
 LARGE = 32_000_000
 """Bytes of a file whose rows stay there. Below it nothing is won: they take three times as much in memory, and are read from
 there ten times as fast."""
-
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 
 Source = str | PathLike[str] | Iterable[Mapping[str, Any]]
 
@@ -42,8 +41,9 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
     Use it for every source: the row layout is told from the columns, the file type from the suffix.
 
     Arguments:
-        source: a path (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`), `hub:owner/name#split`, or rows in memory (a
-            list of mappings, a `datasets.Dataset`).
+        source: a path (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`), a folder of `.parquet` or of `.jsonl` files, which
+            are one behind the other in the order of their names, `hub:owner/name#split`, or rows in memory (a list of
+            mappings, a `datasets.Dataset`).
         layout: `auto`, or one of `nncift.data.layouts.LAYOUTS` where the columns do not tell.
         role: what the rows are for, as errors call them (`pool`, `target`).
 
@@ -61,11 +61,9 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
     asked = None if layout == "auto" else check(layout)
     name = fspath(source) if isinstance(source, str | PathLike) else MEMORY
     try:
-        reading, path = open_source(source, role)
-        if path is not None and _is_large(path):
-            pool = _stored(reading, path, asked, name, role)
-        else:
-            pool = _held(reading, asked, name, role)
+        parts = _parts(source, name, role)
+        read = _stored if _is_large(parts) else _held
+        pool = read(parts, asked, name, role)
     except OSError as error:
         raise DataError(f"cannot read the {role} {name}: {error.strerror or error}. Check the file.") from error
     if not len(pool):
@@ -105,26 +103,47 @@ def _once(file_type: str, records: Iterator[Record]) -> Reading:
     return Reading(file_type, lambda: records)
 
 
-def _is_large(path: Path) -> bool:
-    """Whether the rows of a file stay there; of a packed file it is what they are unpacked that counts."""
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A file of a source, or all of it; `path` is None where it is no file."""
+
+    name: str
+    reading: Reading
+    path: Path | None
+
+
+def _parts(source: Source, name: str, role: str) -> list[_Part]:
+    """The files of a folder, or the source itself."""
+    if isinstance(source, str | PathLike) and not name.startswith(PREFIX) and Path(name).is_dir():
+        return [_Part(str(path), *open_source(path, role)) for path in files_in(Path(name), role)]
+    return [_Part(name, *open_source(source, role))]
+
+
+def _is_large(parts: list[_Part]) -> bool:
+    """Whether the rows of files stay there; of a packed file it is what they are unpacked that counts."""
+    found = 0
+    for path in (part.path for part in parts if part.path is not None):
+        found += _bytes(path)
+        if found > LARGE:
+            return True
+    return False
+
+
+def _bytes(path: Path) -> int:
     if path.suffix.lower() != ".parquet":
-        return path.stat().st_size > LARGE
-    with open_parquet(path) as file:
-        groups = (file.metadata.row_group(k) for k in range(file.metadata.num_row_groups))
-        return sum(group.total_byte_size for group in groups) > LARGE
+        return path.stat().st_size
+    return unpacked_bytes(path, LARGE)
 
 
 def _refuse_unreadable(path: Path, role: str) -> None:
-    if path.is_dir():
-        files = sorted(entry.name for entry in path.iterdir() if entry.suffix.lower() in SUFFIXES)
-        hint = (
-            f"Name one of its files, such as {path / files[0]}."
-            if files
-            else f"It holds no file of rows ({', '.join(SUFFIXES)})."
-        )
-        raise DataError(f"the {role} {path} is a folder. {hint}")
     if not path.exists():
+        if path.is_symlink():
+            raise DataError(f"the {role} {path} is a link that leads nowhere. Mend the link, or name the file itself.")
         raise DataError(f"there is no {role} file {path}. {_nearest(path)}")
+    if not path.is_file():
+        raise DataError(
+            f"the {role} {path} is a pipe, socket or device, and rows are read more than once. Write them into a file first."
+        )
     if path.suffix.lower() == ".gz":
         raise DataError(f"the {role} {path} is packed. Unpack it first:  gzip -dk {path}")
     if path.suffix.lower() not in SUFFIXES:
@@ -145,52 +164,74 @@ def _nearest(path: Path) -> str:
     return "Check the name." if names else f"Check the folder too: {path.parent} does not exist or is empty."
 
 
-def _held(reading: Reading, asked: Layout | None, name: str, role: str) -> Pool:
+def _through(readers: Iterable[Callable[[], Iterator[Record]]]) -> Iterator[tuple[int, Record]]:
+    """The records of all parts, each with the number of its part; rows are numbered through."""
+    before = 0
+    for part, reader in enumerate(readers):
+        count = 0
+        for record in reader():
+            yield part, replace(record, number=before + record.number) if before else record
+            count += 1
+        before += count
+
+
+def _held(parts: list[_Part], asked: Layout | None, name: str, role: str) -> Pool:
     """A pool in memory; the first rows that have columns are held back until they have told the layout."""
-    records = reading.records()
-    head: list[Record] = []
+    records = _through([part.reading.records for part in parts])
+    head: list[tuple[int, Record]] = []
     used = asked or _detected(_first_rows(records, head), name, role)
     examples: list[Example] = []
     rejected: list[Rejected] = []
-    for record in chain(head, records):
+    for part, record in chain(head, records):
         made = draft(record, used)
         if isinstance(made, Example):
             examples.append(made)
         else:
-            rejected.append(Rejected(name, record.line, made, shown(record.raw)))
+            rejected.append(Rejected(parts[part].name, record.line, made, shown(record.raw)))
     ids = unique_ids([example.id for example in examples], lambda k: examples[k].content_key, name)
     named = (one if one.id == own else replace(one, id=own) for one, own in zip(examples, ids, strict=True))
-    return Pool(tuple(named), tuple(rejected), name, used, reading.file_type)
+    return Pool(tuple(named), tuple(rejected), name, used, parts[0].reading.file_type)
 
 
-def _stored(reading: Reading, path: Path, asked: Layout | None, name: str, role: str) -> Pool:
-    """A pool whose rows stay in their file; the file is begun twice where its first rows have to tell the layout."""
-    source = SourceFile.open(path)
-    copy = ParquetCopy(path) if reading.again is None else None
-    records = reading.records if copy is None else partial(read_parquet, path, copy)
+def _stored(parts: list[_Part], asked: Layout | None, name: str, role: str) -> Pool:
+    """A pool whose rows stay in their files; these are begun twice where the first rows have to tell the layout."""
+    paths = [part.path for part in parts if part.path is not None]
+    sources = [SourceFile.open(path) for path in paths]
+    readings = [part.reading for part in parts]
+    copies = [ParquetCopy(p) if r.again is None else None for p, r in zip(paths, readings, strict=True)]
+    readers = [
+        reading.records if copy is None else partial(read_parquet, path, copy)
+        for path, reading, copy in zip(paths, readings, copies, strict=True)
+    ]
     if asked is None:
-        asked = _detected(_first_rows(reading.records()), name, role)
-    storing = Storing()
-    for record in records():
+        asked = _detected(_first_rows(_through([reading.records for reading in readings])), name, role)
+    storing, starts = Storing(), [0] * len(parts)
+    for part, record in _through(readers):
+        starts[part + 1 :] = [record.number + 1] * (len(parts) - part - 1)
         made = draft(record, asked)
         if isinstance(made, Example):
             storing.use(record, made)
         else:
             storing.reject(record, made)
-    source.refuse_replaced()
-    held = source if copy is None else copy.finish()
-    file = RowFile(source, held, reading.again or ParquetAgain(), asked)
-    return Pool(storing.rows(file, name), storing.rejects(file, name), name, asked, reading.file_type)
+    files = []
+    for source, reading, copy in zip(sources, readings, copies, strict=True):
+        source.refuse_replaced()
+        held, again = (source, reading.again) if copy is None else (copy.finish(), None)
+        files.append(RowFile(source, held, again or ParquetAgain(), asked, None if copy is None else copied))
+    file = files[0] if len(files) == 1 else RowFiles(tuple(files), tuple(starts))
+    return Pool(storing.rows(file, name), storing.rejects(file), name, asked, readings[0].file_type)
 
 
-def _first_rows(records: Iterator[Record], head: list[Record] | None = None) -> list[dict[str, Any]]:
+def _first_rows(
+    records: Iterator[tuple[int, Record]], head: list[tuple[int, Record]] | None = None
+) -> list[dict[str, Any]]:
     """The first rows that have columns; the records up to the last of them go into `head`."""
     rows: list[dict[str, Any]] = []
     for record in records:
         if head is not None:
             head.append(record)
-        if record.row is not None:
-            rows.append(record.row)
+        if (row := record[1].row) is not None:  # a hundred rows may be large, and only their columns are asked for
+            rows.append({name: None if value is None else True for name, value in row.items()})
         if len(rows) == DETECTED:
             break
     return rows
@@ -210,10 +251,11 @@ def _nothing_usable(name: str, role: str, rejected: Sequence[Rejected], asked: L
     if not reasons:
         return f"the {role} {name} holds no rows. Check how it was written."
     reason, count = Counter(reasons).most_common(1)[0]
-    first = rejected[reasons.index(reason)].line
+    first = rejected[reasons.index(reason)]
     option = "--format" if role == "pool" else f"--{role}-format"
     mend = f"Leave out {option} {asked} to have the layout told from the columns" if asked else "Mend the rows"
+    line = f"line {first.line}" if first.file == name else f"line {first.line} of {Path(first.file).name}"
     return (
         f"the {role} {name} has no usable row: {len(rejected):,} rejected, most often "
-        f"({count:,}, first in line {first}): {reason}. {mend}, or pass another file."
+        f"({count:,}, first in {line}): {reason}. {mend}, or pass another file."
     )

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from pathlib import Path
 
 from nncift.data.records import Record, from_mappings
 from nncift.errors import DataError, MissingExtraError
@@ -21,8 +22,13 @@ def read_hub(source: str) -> Iterator[Record]:
         DataError: the name is malformed or unknown, or the hub cannot be reached.
     """
     match = _SOURCE.fullmatch(source)
-    if match is None:
+    if match is None or any(part.startswith(".") for part in match["name"].split("/")):
         raise DataError(f"{source!r} does not name a data set. Write hub:owner/name or hub:owner/name#split.")
+    if Path(match["name"]).exists():  # the package would read that, with whatever is in it
+        raise DataError(
+            f"{source!r} names a data set of the hub, and here is also a folder {match['name']!r}, which would be read in "
+            "its place. Name its file instead, or work in another folder."
+        )
     try:
         import datasets  # pyright: ignore[reportMissingImports]
     except ModuleNotFoundError as error:

@@ -8,10 +8,11 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from nncift.data.records import Reading, Record, decode, not_an_object, text_start
+from nncift.data.records import Reading, Record, decode, row_problem, shortly, text_start
 from nncift.errors import DataError
 
 _SPACE = re.compile(r"[ \t\r\n]*")
+_OBJECT = 64_000_000  # bytes of a file that is read whole only to say better what is wrong with it
 
 
 def read_jsonl(path: Path) -> Iterator[Record]:
@@ -38,7 +39,7 @@ def read_json(path: Path) -> Reading:
     first = _first_line(path, skip)
     if first.startswith(b"["):
         return Reading("json", lambda: _elements(_text(path, skip), path, skip), element)
-    if first.startswith(b"{") and decode(0, 1, first).row is None:
+    if first.startswith(b"{") and path.stat().st_size <= _OBJECT and decode(0, 1, first).row is None:
         _refuse_one_object(_text(path, skip), path)
     return Reading("jsonl", lambda: read_jsonl(path), decode)
 
@@ -73,7 +74,7 @@ def _refuse_one_object(text: str, path: Path) -> None:
     except (ValueError, RecursionError):
         return  # lines of JSON whose first is broken
     raise DataError(
-        f"{path} holds one JSON object with the keys {', '.join(map(repr, list(value)[:10]))}; expected an array of "
+        f"{path} holds one JSON object with the keys {', '.join(map(shortly, list(value)[:10]))}; expected an array of "
         f"rows, or one row per line. Write the list of rows by itself into a file."
     )
 
@@ -96,10 +97,10 @@ def _elements(text: str, path: Path, place: int) -> Iterator[Record]:
             raise _broken(path, line, "a number with too many digits") from error
         place += at - before  # what stands between elements is one byte a character
         raw, before = text[at:end].encode("utf-8"), end
-        if isinstance(value, dict):
-            yield Record(number, line, value, value, "", place, len(raw))
+        if problem := row_problem(value, raw):
+            yield Record(number, line, raw, None, problem, place, len(raw))
         else:
-            yield Record(number, line, raw, None, not_an_object(value), place, len(raw))
+            yield Record(number, line, value, value, "", place, len(raw))
         place += len(raw)
         number += 1
         at = _after_space(text, end)

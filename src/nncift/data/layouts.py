@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Literal, cast
 
-from nncift.data.records import kind
+from nncift.data.records import kind, shortly
 from nncift.data.rows import Role, Turn
 from nncift.errors import DataError
 from nncift.registry import did_you_mean
@@ -66,7 +66,7 @@ def detect(rows: Sequence[Mapping[str, Any]]) -> Layout:
         if votes:
             return votes.most_common(1)[0][0]
     found = list(dict.fromkeys(name for row in rows for name in row))
-    names = ", ".join(map(repr, found[:20])) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
+    names = ", ".join(map(shortly, found[:20])) + (f" and {len(found) - 20} more" if len(found) > 20 else "")
     known = "; ".join(
         f"{layout} ({' or '.join(' + '.join(columns) for columns in sets)})" for layout, sets in _COLUMNS.items()
     )

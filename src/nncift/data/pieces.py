@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from nncift.data.records import Record
 from nncift.data.stored import SourceFile
-from nncift.data.tables import rows_of
+from nncift.data.tables import plain_columns, read_parquet, rows_of
 from nncift.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -43,10 +43,7 @@ class ParquetCopy:
         Raises:
             DataError: there is no room.
         """
-        columns = [c.dictionary_decode() if pa.types.is_dictionary(c.type) else c for c in batch.columns]
-        plain = pa.RecordBatch.from_arrays(
-            columns, names=batch.schema.names
-        )  # else each piece had the whole dictionary
+        plain = pa.RecordBatch.from_arrays(plain_columns(batch), names=batch.schema.names)
         for start in range(0, len(plain), _ROWS):
             part = plain.slice(start, _ROWS)
             sink = pa.BufferOutputStream()
@@ -74,11 +71,22 @@ class ParquetCopy:
         return SourceFile(os.dup(self._descriptor), Path(f"the copy of {self._path}"))
 
 
+def copied(path: Path) -> SourceFile:
+    """The copy of a whole file, the same in every process."""
+    copy = ParquetCopy(path)
+    for _ in read_parquet(path, copy):
+        pass
+    return copy.finish()
+
+
 class ParquetAgain:
     """Reads a row by itself, from the piece that holds it; the last piece is kept, since the next row is often in it too."""
 
     def __init__(self) -> None:
         self._last: tuple[int, list[dict[str, Any]]] = (0, [])
+
+    def __reduce__(self) -> tuple[type[ParquetAgain], tuple[()]]:
+        return ParquetAgain, ()  # what it kept is of this process
 
     def __call__(self, number: int, line: int, raw: bytes) -> Record:
         first = int.from_bytes(raw[:_NUMBER], "big")

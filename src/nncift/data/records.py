@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import codecs
 import json
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,15 @@ from nncift.errors import DataError
 
 SHOWN = 10_000
 """Characters of a rejected row that are kept; a longer one is cut, with a mark that says so."""
+
+DEEPEST = 100
+"""Levels of lists and objects in a row, as many as Parquet may have. Some hundred more could be read from a shallow stack and
+not from a deep one, and could not be written again."""
+
+_TOO_DEEP = f"nested too deeply (more than {DEEPEST} levels)"
+
+_PACKED = {b"\x1f\x8b": "gzip", b"PK\x03\x04": "zip", b"\x28\xb5\x2f\xfd": "zstd", b"BZh": "bzip2", b"\xfd7zXZ": "xz"}
+"""How packed files begin; no text in UTF-8 that holds rows begins so."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +80,39 @@ def _value(raw: bytes) -> tuple[Any, str]:
     except UnicodeDecodeError as error:
         return None, f"not UTF-8 (byte {error.start + 1} of the row)"
     except json.JSONDecodeError as error:
-        return None, f"broken JSON: {error.msg} at column {error.colno}"
+        return None, f"broken JSON: {error.msg.removesuffix(' at')} at column {error.colno}{_stray(raw)}"
     except RecursionError:
-        return None, "broken JSON: nested too deeply"
+        return None, _TOO_DEEP
     except ValueError:  # an integer of more digits than Python converts
         return None, "broken JSON: a number with too many digits"
-    return value, "" if isinstance(value, dict) else not_an_object(value)
+    return value, row_problem(value, raw)
+
+
+def row_problem(value: Any, raw: bytes = b"") -> str:
+    """Why a decoded value is no row, empty where it is one; `raw` are its bytes where it was JSON."""
+    if not isinstance(value, Mapping):
+        return not_an_object(value)
+    if raw and raw.count(b"[") + raw.count(b"{") <= DEEPEST:
+        return ""
+    return _TOO_DEEP if _is_too_deep(value) else ""
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether a value has more than so many levels; without recursion, and whatever it holds twice or holds itself."""
+    level = [value]
+    for _ in range(DEEPEST):
+        inner = (one for outer in level for one in (outer.values() if isinstance(outer, Mapping) else outer))
+        level = list({id(one): one for one in inner if isinstance(one, Mapping | list | tuple)}.values())
+        if not level:
+            return False
+    return True
+
+
+def _stray(raw: bytes) -> str:
+    """What may have broken a line of JSON, to be said with the reason."""
+    if b"\0" in raw:
+        return " (it holds NUL bytes: a damaged file, or one in UTF-16)"
+    return " (it holds carriage returns, which end no line: use line feeds)" if b"\r" in raw else ""
 
 
 def from_mappings(rows: Iterable[Any]) -> Iterator[Record]:
@@ -85,7 +122,8 @@ def from_mappings(rows: Iterable[Any]) -> Iterator[Record]:
             yield Record(number, number + 1, {"row": item}, None, not_an_object(item))
         elif all(isinstance(name, str) for name in item):
             row = dict(item)
-            yield Record(number, number + 1, row, row)
+            problem = row_problem(row)
+            yield Record(number, number + 1, row, None if problem else row, problem)
         else:
             columns = {str(name): value for name, value in item.items()}
             yield Record(number, number + 1, columns, None, "a column name is not text")
@@ -135,10 +173,12 @@ def text_start(path: Path) -> int:
     """Length of the byte-order mark at the start of a text file: 3 for UTF-8's, 0 without one.
 
     Raises:
-        DataError: the file is UTF-16 or UTF-32.
+        DataError: the file is UTF-16 or UTF-32, or packed.
     """
     with path.open("rb") as file:
-        head = file.read(4)
+        head = file.read(6)
+    if packed := next((name for mark, name in _PACKED.items() if head.startswith(mark)), ""):
+        raise DataError(f"{path} is no text: it is packed ({packed}). Unpack it first, and name what comes out.")
     if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE, codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
         raise DataError(
             f"{path} is stored as UTF-16 or UTF-32, not as UTF-8. Convert it, for example:  "
@@ -149,6 +189,11 @@ def text_start(path: Path) -> int:
 
 def refuse_twin_columns(names: Sequence[str], path: Path) -> None:
     """Stops at a table in which two columns have one name, because a mapping would lose one of them."""
-    for name in names:
-        if names.count(name) > 1:
-            raise DataError(f"{path} has the column {name!r} twice. Rename or drop one of them.")
+    if twice := next((name for name, count in Counter(names).items() if count > 1), None):
+        raise DataError(f"{path} has the column {shortly(twice)} twice. Rename or drop one of them.")
+
+
+def shortly(name: object) -> str:
+    """A name of somebody else's in a message, cut where it is long."""
+    text = repr(name)
+    return text if len(text) <= 80 else f"{text[:80]}…"

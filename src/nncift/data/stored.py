@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 import weakref
-from collections.abc import Sequence
-from dataclasses import dataclass
+from bisect import bisect_right
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
 
@@ -36,7 +37,7 @@ class SourceFile:
     def __init__(self, descriptor: int, path: Path) -> None:
         self._descriptor, self.path = descriptor, path
         weakref.finalize(self, os.close, descriptor)
-        self._stamp = _stamp(os.fstat(descriptor))
+        self.stamp = _stamp(os.fstat(descriptor))
 
     @classmethod
     def open(cls, path: Path) -> SourceFile:
@@ -64,7 +65,7 @@ class SourceFile:
         Raises:
             DataError: its size or its time is not what it was when it was opened.
         """
-        if _stamp(os.fstat(self._descriptor)) != self._stamp:
+        if _stamp(os.fstat(self._descriptor)) != self.stamp:
             raise _changed(self.path)
 
     def refuse_replaced(self) -> None:
@@ -73,7 +74,7 @@ class SourceFile:
         Raises:
             DataError: another file is there now, or none.
         """
-        if not self.path.exists() or _stamp(self.path.stat()) != self._stamp:
+        if not self.path.exists() or _stamp(self.path.stat()) != self.stamp:
             raise _changed(self.path)
 
 
@@ -97,17 +98,90 @@ class RowFile:
         held: the file that holds the bytes of the rows: the source, or where no row of that can be read by itself, a copy.
         again: reads a row from its bytes.
         layout: of the rows.
+        copy: copies such a source.
     """
 
     source: SourceFile
     held: SourceFile
     again: Again
     layout: Layout
+    copy: Callable[[Path], SourceFile] | None = None
+
+    def __reduce__(self) -> tuple[Any, ...]:
+        """For workers in other processes, who open the file by its path."""
+        return _opened_again, (self.source.path, self.source.stamp, self.again, self.layout, self.copy)
+
+    def name_of(self, number: int) -> str:
+        """The file of a row."""
+        return str(self.source.path)
+
+    def refuse_replaced(self) -> None:
+        """See `SourceFile.refuse_replaced`."""
+        self.source.refuse_replaced()
 
     def read(self, where: Where, position: int) -> Record:
         """The record of a row, as the first pass over the source gave it."""
         place, size = int(where.places[position]), int(where.sizes[position])
         return self.again(int(where.numbers[position]), int(where.lines[position]), self.held.read(place, size))
+
+
+def _opened_again(
+    path: Path, stamp: tuple[int, int], again: Again, layout: Layout, copy: Callable[[Path], SourceFile] | None
+) -> RowFile:
+    """A file of rows in another process, which must be the file that was read.
+
+    Raises:
+        DataError: it is not.
+    """
+    try:
+        source = SourceFile.open(path)
+    except OSError as error:
+        raise DataError(
+            f"a worker cannot open {path}: {error.strerror or error}. The files of a run must lie at the same place on every "
+            "machine of the cluster."
+        ) from error
+    if source.stamp != stamp:
+        raise _changed(path)
+    return RowFile(source, source if copy is None else copy(path), again, layout, copy)
+
+
+@dataclass(frozen=True, slots=True)
+class RowFiles:
+    """Several files of rows behind one another, whose rows are numbered through.
+
+    Attributes:
+        files: in their order.
+        starts: number of the first row of each.
+    """
+
+    files: tuple[RowFile, ...]
+    starts: tuple[int, ...]
+
+    @property
+    def layout(self) -> Layout:
+        """Of all rows."""
+        return self.files[0].layout
+
+    def name_of(self, number: int) -> str:
+        """The file of a row."""
+        return self._place(number)[0].name_of(number)
+
+    def refuse_replaced(self) -> None:
+        """See `SourceFile.refuse_replaced`."""
+        for file in self.files:
+            file.refuse_replaced()
+
+    def read(self, where: Where, position: int) -> Record:
+        """The record of a row, as the first pass over all files gave it."""
+        number = int(where.numbers[position])
+        file, start = self._place(number)
+        one = slice(position, position + 1)
+        own = Where(where.places[one], where.sizes[one], where.numbers[one] - start, where.lines[one])
+        return replace(file.read(own, 0), number=number)
+
+    def _place(self, number: int) -> tuple[RowFile, int]:
+        at = bisect_right(self.starts, number) - 1
+        return self.files[at], self.starts[at]
 
 
 @dataclass(frozen=True, slots=True)
@@ -150,7 +224,7 @@ class StoredRows(Indexed):
 
     def __init__(
         self,
-        file: RowFile,
+        file: RowFile | RowFiles,
         where: Where,
         *,
         names: pa.LargeStringArray,
@@ -175,7 +249,7 @@ class StoredRows(Indexed):
         position = range(len(self))[at]
         made = draft(self.file.read(self._where, position), self.file.layout)
         if isinstance(made, str):
-            raise _changed(self.file.source.path)
+            raise _changed(Path(self.file.name_of(self._where.numbers[position])))
         return Example(self._names[position].as_py(), made.turns, made.number, made.line, made.raw)
 
     @property
@@ -204,7 +278,7 @@ class StoredRows(Indexed):
         return Picked(self, positions)
 
     def refuse_changed(self) -> None:
-        self.file.source.refuse_replaced()
+        self.file.refuse_replaced()
 
     @property
     def raw_fingerprint(self) -> str:
@@ -215,16 +289,15 @@ class StoredRejects(IndexedRejects):
     """The rejected rows of a file.
 
     Arguments:
-        name: what the user named.
         file: where they are.
         where: places, sizes, numbers and lines of the rows.
         why: why each cannot be used.
     """
 
-    __slots__ = ("_file", "_name", "_where", "_why")
+    __slots__ = ("_file", "_where", "_why")
 
-    def __init__(self, name: str, file: RowFile, where: Where, why: Codes) -> None:
-        self._name, self._file, self._where, self._why = name, file, where, why
+    def __init__(self, file: RowFile | RowFiles, where: Where, why: Codes) -> None:
+        self._file, self._where, self._why = file, where, why
 
     def __len__(self) -> int:
         return len(self._why.codes)
@@ -239,7 +312,7 @@ class StoredRejects(IndexedRejects):
         position = range(len(self))[at]
         record = self._file.read(self._where, position)
         reason = self._why.values[self._why.codes[position]] or ""
-        return Rejected(self._name, record.line, reason, shown(record.raw))
+        return Rejected(self._file.name_of(record.number), record.line, reason, shown(record.raw))
 
     @property
     def reasons(self) -> list[str]:

@@ -14,7 +14,7 @@ from nncift.data.ids import unique_ids
 from nncift.data.keys import ContentKeys
 from nncift.data.records import Record
 from nncift.data.rows import Example, raw_line
-from nncift.data.stored import Codes, RowFile, StoredRejects, StoredRows, Where
+from nncift.data.stored import Codes, RowFile, RowFiles, StoredRejects, StoredRows, Where
 
 _MOST = 4096  # different values of a column that is kept in memory, each of at most so many characters
 
@@ -44,7 +44,7 @@ class Storing:
         self._lost.add(record)
         self._why.add(reason)
 
-    def rows(self, file: RowFile, name: str) -> StoredRows:
+    def rows(self, file: RowFile | RowFiles, name: str) -> StoredRows:
         """All rows that can be used."""
         keys = ContentKeys(np.frombuffer(self._keys, dtype=np.uint8).reshape(-1, 32))
         names = unique_ids(self._names.array().to_pylist(), keys.__getitem__, name)
@@ -58,11 +58,11 @@ class Storing:
             raw_fingerprint=self._raw.hexdigest(),
         )
 
-    def rejects(self, file: RowFile, name: str) -> StoredRejects:
+    def rejects(self, file: RowFile | RowFiles) -> StoredRejects:
         """All rows that cannot."""
         why = self._why.codes()
         assert why is not None
-        return StoredRejects(name, file, self._lost.where(), why)
+        return StoredRejects(file, self._lost.where(), why)
 
 
 class _Places:

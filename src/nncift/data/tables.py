@@ -5,7 +5,7 @@ from __future__ import annotations
 import csv
 import io
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, replace
 from itertools import repeat
 from pathlib import Path
@@ -18,8 +18,11 @@ from nncift.data.records import Reading, Record, refuse_twin_columns, text_start
 from nncift.errors import DataError
 
 BATCH = 1024
-"""Rows of a Parquet file that are decoded at a time."""
+"""Rows of a Parquet file that are decoded at a time, at most."""
+_FEWEST = 16
+_BATCH_BYTES = 32_000_000
 
+_PIECES = 4096  # lines of a record that are kept apart
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB
 
 
@@ -29,7 +32,7 @@ def read_csv(path: Path) -> Reading:
     Bytes that are not UTF-8 pass through decoding as lone surrogates, so that only the record that holds them is lost.
     """
     start = text_start(path)
-    taken: list[str] = []
+    taken = _Taken()
     with _lines(path) as file, _long_cells():
         records = csv.reader(_noting(file, taken), strict=True)
         try:
@@ -39,8 +42,8 @@ def read_csv(path: Path) -> Reading:
                 f"{path}: the header cannot be read ({error}). It must be one line of column names."
             ) from error
     refuse_twin_columns(header, path)
-    start += len(_bytes(taken))
-    return Reading("csv", lambda: _csv_records(path, header, len(taken), start), _CsvAgain(header))
+    start += len(taken.source())
+    return Reading("csv", lambda: _csv_records(path, header, taken.lines, start), _CsvAgain(header))
 
 
 def _csv_records(path: Path, header: list[str], above: int, place: int) -> Iterator[Record]:
@@ -48,16 +51,16 @@ def _csv_records(path: Path, header: list[str], above: int, place: int) -> Itera
     with _lines(path) as file, _long_cells():
         for _ in range(above):
             next(file)
-        taken: list[str] = []
+        taken = _Taken()
         records = csv.reader(_noting(file, taken), strict=True)
         number = 0
         while True:
             taken.clear()
             line = above + records.line_num + 1
             record = _next_record(records, number, line, header, taken)
-            if not taken:
+            if not taken.lines:
                 return
-            size = len(_bytes(taken))
+            size = len(taken.source())
             if record is not None:
                 yield replace(record, place=place, size=size)
                 number += 1
@@ -71,7 +74,7 @@ class _CsvAgain:
     header: list[str]
 
     def __call__(self, number: int, line: int, raw: bytes) -> Record:
-        taken: list[str] = []
+        taken = _Taken()
         text = io.StringIO(raw.decode("utf-8", "surrogateescape"), newline="")
         with _long_cells():
             record = _next_record(csv.reader(_noting(text, taken), strict=True), number, line, self.header, taken)
@@ -80,13 +83,13 @@ class _CsvAgain:
 
 
 def _next_record(
-    records: Iterator[list[str]], number: int, line: int, header: list[str], taken: list[str]
+    records: Iterator[list[str]], number: int, line: int, header: list[str], taken: _Taken
 ) -> Record | None:
     """The next record, None for a blank line, and at the end of the file, where no line is taken."""
     try:
         cells = next(records, [])
     except csv.Error as error:
-        return Record(number, line, _source(taken), None, _csv_problem(error, taken))
+        return Record(number, line, taken.source().rstrip(b"\r\n"), None, _csv_problem(error, taken))
     return _csv_record(number, line, header, cells, taken) if cells else None
 
 
@@ -103,30 +106,42 @@ def _long_cells() -> Iterator[None]:
         csv.field_size_limit(before)
 
 
-def _noting(lines: Iterable[str], taken: list[str]) -> Iterator[str]:
+class _Taken:
+    """The lines that a record took, in few pieces: a quote that is never closed takes all lines to the end of the file."""
+
+    def __init__(self) -> None:
+        self._pieces, self.lines = list[str](), 0
+
+    def add(self, line: str) -> None:
+        self._pieces.append(line)
+        self.lines += 1
+        if self.lines % _PIECES == 0:
+            self._pieces = [*self._pieces[: 1 - _PIECES], "".join(self._pieces[1 - _PIECES :])]
+
+    def clear(self) -> None:
+        self._pieces, self.lines = [], 0
+
+    def source(self) -> bytes:
+        """The lines as they lie in the file."""
+        return "".join(self._pieces).encode("utf-8", "surrogateescape")
+
+
+def _noting(lines: Iterable[str], taken: _Taken) -> Iterator[str]:
     for line in lines:
-        taken.append(line)
+        taken.add(line)
         yield line
 
 
-def _source(taken: list[str]) -> bytes:
-    return "".join(taken).rstrip("\r\n").encode("utf-8", "surrogateescape")
-
-
-def _bytes(taken: list[str]) -> bytes:
-    return "".join(taken).encode("utf-8", "surrogateescape")
-
-
-def _csv_problem(error: csv.Error, taken: list[str]) -> str:
+def _csv_problem(error: csv.Error, taken: _Taken) -> str:
     if "unexpected end of data" in str(error):
         return (
-            f"a quote opens in this record and is never closed: {len(taken):,} lines, to the end of the file, are lost"
+            f"a quote opens in this record and is never closed: {taken.lines:,} lines, to the end of the file, are lost"
         )
     return f"broken CSV: {error}"
 
 
-def _csv_record(number: int, line: int, header: list[str], cells: list[str], taken: list[str]) -> Record:
-    source = _source(taken)
+def _csv_record(number: int, line: int, header: list[str], cells: list[str], taken: _Taken) -> Record:
+    source = taken.source().rstrip(b"\r\n")
     try:
         source.decode("utf-8")
     except UnicodeDecodeError as error:
@@ -141,8 +156,8 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """The Parquet file at a path, its columns checked."""
     try:
         file = pq.ParquetFile(path)
-    except pa.ArrowException as error:
-        raise DataError(f"{path} is not a Parquet file that can be read: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(f"{path} is not a Parquet file that can be read: {_plain(error)}") from error
     refuse_twin_columns(file.schema_arrow.names, path)
     return file
 
@@ -152,13 +167,50 @@ def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
     number = 0
     try:
         with open_parquet(path) as file:
-            for batch in file.iter_batches(BATCH):
+            for batch in file.iter_batches(_batch(file)):
                 places = repeat((-1, 0)) if pieces is None else pieces.keep(number, batch)
                 for row, (place, size) in zip(rows_of(batch), places, strict=False):
                     yield Record(number, number + 1, row, row, "", place, size)
                     number += 1
-    except pa.ArrowException as error:
-        raise DataError(f"{path}: the Parquet file is damaged behind row {number}: {error}") from error
+    except (pa.ArrowException, OSError) as error:
+        raise DataError(
+            f"{path}: the Parquet file is damaged behind row {number}: {_plain(error)}. Write or copy it again."
+        ) from error
+
+
+def unpacked_bytes(path: Path, most: int) -> int:
+    """Bytes that the rows of a Parquet file take in memory, whatever it is in the file; none are counted past `most`."""
+    with open_parquet(path) as file:
+        groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
+        said = sum(group.total_byte_size for group in groups)
+        if said > most or sum(group.total_byte_size * group.num_rows for group in groups) <= most:
+            return said  # the latter: not even if every row held all that is stored once
+        found = 0
+        with suppress(pa.ArrowException, OSError):  # damaged, as whoever reads it will say
+            for batch in file.iter_batches(_batch(file)):
+                found += sum(column.nbytes for column in plain_columns(batch))
+                if found > most:
+                    break
+        return max(said, found)
+
+
+def plain_columns(batch: pa.RecordBatch) -> list[pa.Array]:
+    """The columns of a batch, each with values of its own: else every piece of them had the whole dictionary."""
+    return [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
+
+
+def _batch(file: pq.ParquetFile) -> int:
+    """Rows that are decoded at a time: fewer where one may be so large that a thousand of them would not fit into memory.
+
+    A value that is stored once may stand in every row, so that a row group may unpack to so many times its size.
+    """
+    groups = (file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
+    return max(_FEWEST, min(BATCH, _BATCH_BYTES // max([1, *groups])))
+
+
+def _plain(error: BaseException) -> str:
+    """What a library says of a file, on one line."""
+    return " ".join(str(error).split()).rstrip(".")
 
 
 class Pieces(Protocol):
@@ -169,11 +221,15 @@ class Pieces(Protocol):
         ...
 
 
+_NO_VALUE = (ValueError, OverflowError, LookupError)
+"""What cells raise that Python cannot hold: nanoseconds, dates past the year 9999, time zones that nobody knows."""
+
+
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
     """The rows of a batch, with a word in place of a cell that Python cannot hold."""
     try:
         return batch.to_pylist()
-    except ValueError:  # some cell has no Python value; the others keep theirs
+    except _NO_VALUE:  # some cell has none; the others keep theirs
         names = batch.schema.names
         return [{name: _cell(batch.column(name)[i]) for name in names} for i in range(batch.num_rows)]
 
@@ -183,5 +239,5 @@ def _cell(cell: pa.Scalar) -> Any:
         return cell.as_py()
     except UnicodeDecodeError as error:
         return error.object
-    except ValueError:  # nanoseconds, which `datetime` cannot hold
+    except _NO_VALUE:
         return f"<a {cell.type} that Python cannot hold>"

@@ -16,6 +16,7 @@ import pyarrow.parquet as pq
 from jaxtyping import Int
 from numpy import ndarray
 
+from nncift.data.folders import files_in
 from nncift.data.records import decode
 from nncift.data.rows import Indexed, Pool, Rejected, numbers_of, raw_of
 from nncift.data.tables import BATCH, open_parquet
@@ -54,7 +55,8 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
                 raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
             if isinstance(pool.examples, Indexed):
                 pool.examples.refuse_changed()
-            _write_parquet(source, numbers_of(pool.examples)[at], path)
+            files = files_in(source, "pool") if source.is_dir() else [source]
+            _write_parquet(files, numbers_of(pool.examples)[at], path)
         case "csv":
             _write_csv(list(_mapping(raw_of(pool.examples, 0))), map(_mapping, chosen), path)
         case "json":
@@ -78,7 +80,7 @@ def to_json(row: Mapping[str, Any]) -> bytes:
     """One row as a line of UTF-8 JSON; columns that JSON cannot hold become text; lone surrogates are escaped."""
     try:
         text = json.dumps(row, ensure_ascii=False, default=_plain)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, RecursionError):
         row = {name: _as_text(name, value) for name, value in row.items()}
         text = json.dumps(row, ensure_ascii=False, default=_plain)
     try:
@@ -99,9 +101,9 @@ def _plain(value: Any) -> Any:
 def _as_text(name: str, value: Any) -> Any:
     try:
         json.dumps(value, default=_plain)
-    except (TypeError, ValueError) as error:
+    except (TypeError, ValueError, RecursionError) as error:
         _log.warning("column %r of a row is written as text: %s", name, error)
-        return str(value)
+        return f"<a {type(value).__name__}, {error}>" if isinstance(error, RecursionError) else str(value)
     return value
 
 
@@ -134,18 +136,49 @@ def _write_csv(columns: list[str], rows: Iterable[dict[str, Any]], path: Path) -
         writer.writerows([row[name] for name in columns] for row in rows)
 
 
-def _write_parquet(source: Path, numbers: Int[ndarray, " k"], path: Path) -> None:
-    """Copies rows out of a Parquet file batch by batch, so that no more than a batch and the subset are in memory."""
+def _write_parquet(sources: Sequence[Path], numbers: Int[ndarray, " k"], path: Path) -> None:
+    """Copies rows out of Parquet files batch by batch, so that no more than a batch and the subset are in memory."""
     wanted, back = np.unique(numbers, return_inverse=True)
-    with open_parquet(source) as file:
-        if len(wanted) and wanted[-1] >= file.metadata.num_rows:
-            raise DataError(f"{source} has fewer rows than when it was read. Start again with the file as it is now.")
+    tables, schemas = list[pa.Table](), list[pa.Schema]()
+    start = 0
+    for source in sources:
         pieces: list[pa.RecordBatch] = []
-        start = 0
-        for batch in file.iter_batches(BATCH):
-            low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
-            if low < high:
-                pieces.append(batch.take(pa.array(wanted[low:high] - start)))
-            start += batch.num_rows
-        table = pa.Table.from_batches(pieces, schema=file.schema_arrow)
-    pq.write_table(table.take(pa.array(back.reshape(-1))), path)
+        with open_parquet(source) as file:
+            schema = _takeable(file.schema_arrow)
+            for batch in file.iter_batches(BATCH):
+                low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
+                if low < high:
+                    pieces.append(batch.cast(schema).take(pa.array(wanted[low:high] - start)))
+                start += batch.num_rows
+            tables.append(pa.Table.from_batches(pieces, schema=schema))
+            schemas.append(file.schema_arrow)
+    if len(wanted) and wanted[-1] >= start:
+        raise DataError(f"{sources[-1]} has fewer rows than when it was read. Start again with the file as it is now.")
+    try:
+        table = pa.concat_tables(tables, promote_options="permissive")
+        schema = pa.unify_schemas(schemas, promote_options="permissive")
+    except pa.ArrowException as error:
+        raise DataError(
+            f"the shards {sources[0].name} to {sources[-1].name} have columns of types that do not go together: {error}. "
+            "Write them with one schema."
+        ) from error
+    pq.write_table(table.take(pa.array(back.reshape(-1))).cast(schema), path)
+
+
+def _takeable(schema: pa.Schema) -> pa.Schema:
+    """The schema with views of text as text, because no rows can be taken out of views."""
+    return pa.schema([field.with_type(_no_view(field.type)) for field in schema], metadata=schema.metadata)
+
+
+def _no_view(kind: pa.DataType) -> pa.DataType:
+    if pa.types.is_string_view(kind):
+        return pa.large_string()
+    if pa.types.is_binary_view(kind):
+        return pa.large_binary()
+    if pa.types.is_list(kind):
+        return pa.list_(kind.value_field.with_type(_no_view(kind.value_type)))
+    if pa.types.is_large_list(kind):
+        return pa.large_list(kind.value_field.with_type(_no_view(kind.value_type)))
+    if pa.types.is_struct(kind):
+        return pa.struct([field.with_type(_no_view(field.type)) for field in kind.fields])
+    return kind

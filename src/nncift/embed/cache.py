@@ -6,7 +6,7 @@ what is left the same way, its batches are those that the killed run would have 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from itertools import groupby
@@ -19,6 +19,9 @@ from numpy import ndarray
 from nncift.embed.base import Embedder, Progress, first_bad_row, text_order
 from nncift.embed.shelf import Shelf
 from nncift.errors import ModelError
+
+Encode = Callable[[Iterable[list[str]]], Iterator[dict[str, ndarray]]]
+"""Blocks of texts -> for each, in order, what `encode_block` gives."""
 
 _BLOCK = 1024  # texts per shard; a multiple of common batch sizes, so that blocks do not change the batches
 
@@ -39,7 +42,12 @@ class Embedded:
 
 
 def embed_cached(
-    embedder: Embedder, texts: Sequence[str], *, folder: Path, on_progress: Progress | None = None
+    embedder: Embedder,
+    texts: Sequence[str],
+    *,
+    folder: Path,
+    on_progress: Progress | None = None,
+    encode: Encode | None = None,
 ) -> Embedded:
     """The vectors of the texts, encoding only what the cache in `folder` does not hold.
 
@@ -49,6 +57,7 @@ def embed_cached(
         folder: the cache, usually `cache_folder() / "embeddings"`; created if need be. Where it cannot be written, one
             warning says so and nothing is kept.
         on_progress: told how many more texts are done, cached ones first.
+        encode: encodes the blocks of missing texts, elsewhere perhaps; None for `embedder`, one after the other.
 
     Raises:
         ModelError: the embedder gives vectors of the wrong shape, NaN or infinity.
@@ -65,12 +74,13 @@ def embed_cached(
         on_progress(int(times[sheet.known].sum()))
 
     writable, keys = True, list(index.slot_of)
-    for start in range(0, len(missing), _BLOCK):
-        block = missing[start : start + _BLOCK]
-        arrays = _encode(embedder, [texts[index.first[slot]] for slot in block], on_progress=on_progress)
+    cuts = [missing[start : start + _BLOCK] for start in range(0, len(missing), _BLOCK)]
+    blocks = ([texts[index.first[slot]] for slot in block] for block in cuts)
+    here = (encode_block(embedder, block, on_progress=on_progress) for block in blocks)
+    for block, arrays in zip(cuts, here if encode is None else encode(blocks), strict=True):
         sheet.put(block, arrays)
         writable = writable and shelf.put([keys[slot] for slot in block], arrays)
-        repeats = int(times[block].sum()) - len(block)
+        repeats = int(times[block].sum()) - (len(block) if encode is None else 0)
         if on_progress is not None and repeats:
             on_progress(repeats)
 
@@ -145,7 +155,12 @@ def _key(text: str) -> bytes:
     return sha256(text.encode("utf-8", "surrogatepass")).digest()
 
 
-def _encode(embedder: Embedder, texts: list[str], *, on_progress: Progress | None) -> dict[str, ndarray]:
+def encode_block(embedder: Embedder, texts: list[str], *, on_progress: Progress | None = None) -> dict[str, ndarray]:
+    """`vectors` of some texts, checked, and which are `overlong`.
+
+    Raises:
+        ModelError: the vectors are of the wrong shape, or hold NaN or infinity.
+    """
     vectors = np.asarray(embedder.encode(texts, on_progress=on_progress), dtype=np.float32)
     if vectors.shape != (len(texts), embedder.dimension):
         raise ModelError(

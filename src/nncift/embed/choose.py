@@ -9,18 +9,25 @@ from typing import overload
 from nncift import registry
 from nncift.data.rows import Example, Pool
 from nncift.embed.base import Embedder, Progress
-from nncift.embed.cache import Embedded, embed_cached
+from nncift.embed.cache import Embedded, Encode, embed_cached
 from nncift.embed.precomputed import Precomputed, Role
 from nncift.embed.sentence import SentenceEmbedder
 
 _LARGE = "BAAI/bge-large-en-v1.5"
+_TIMES = 28  # the arithmetic per token of the packaged one
 
 
 def default_embedder(device: str) -> tuple[str, str]:
     """The embedder for a device when the user names none, and the sentence that says why."""
     if device.startswith("cuda"):
         return _LARGE, f"{_LARGE}: the encoder of the NN-CIFT paper, quick enough on a GPU."
-    return "minilm", f"minilm: {_LARGE} needs about 28 times its arithmetic per token, too slow without a GPU."
+    return "minilm", f"minilm: {_LARGE} needs about {_TIMES} times its arithmetic per token, too slow without a GPU."
+
+
+def dearer_embedder(device: str) -> tuple[str, int] | None:
+    """The better embedder that a device is too slow for, and how many times the arithmetic it takes; None where it is the
+    default already."""
+    return None if default_embedder(device)[0] == _LARGE else (_LARGE, _TIMES)
 
 
 def load_embedder(name: str, *, device: str) -> Embedder | Precomputed:
@@ -51,6 +58,7 @@ def embed_rows(
     folder: Path,
     role: Role = "pool",
     on_progress: Progress | None = None,
+    encode: Encode | None = None,
 ) -> Embedded:
     """The vectors of a pool's rows in its order: from the user's files, from the cache, or encoded now.
 
@@ -60,10 +68,11 @@ def embed_rows(
         folder: the cache, usually `cache_folder() / "embeddings"`.
         role: which of the user's files belongs to these rows; without meaning for an encoder.
         on_progress: told how many more rows are done.
+        encode: see `embed_cached`.
     """
     if isinstance(embedder, Precomputed):
         return Embedded(embedder.rows(pool, role=role), 0, 0)
-    return embed_cached(embedder, Texts(pool.examples), folder=folder, on_progress=on_progress)
+    return embed_cached(embedder, Texts(pool.examples), folder=folder, on_progress=on_progress, encode=encode)
 
 
 class Texts(Sequence[str]):

@@ -12,9 +12,10 @@ import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
+from nncift.data.given import given_npy
 from nncift.data.rows import Pool, numbers_of
 from nncift.embed.base import BLOCK, first_bad_row, unit_rows
-from nncift.errors import ConfigError
+from nncift.errors import ConfigError, DataError
 
 Role = Literal["pool", "target", "existing"]
 _ROLES: tuple[Role, ...] = ("pool", "target", "existing")
@@ -145,11 +146,11 @@ def _positions(pool: Pool, length: int, path: Path) -> np.ndarray:
 
 def _open(path: Path) -> np.ndarray:
     try:
-        array = np.load(path, mmap_mode="r", allow_pickle=False)
+        array = given_npy(path)
     except FileNotFoundError as error:
         raise ConfigError(f"there is no file of embeddings {path}. Check --embedder.") from error
-    except (OSError, ValueError, EOFError) as error:
-        raise ConfigError(f"{path} is not a readable .npy array of numbers: {error}") from error
+    except DataError as error:
+        raise ConfigError(f"{error}. Write it again with numpy.save.") from error
     if array.ndim != 2 or array.dtype.kind not in "fiu" or array.shape[1] == 0:
         raise ConfigError(
             f"{path} holds {array.dtype} of shape {array.shape}; embeddings are numbers of shape (rows, width)."

@@ -48,9 +48,9 @@ class SentenceEmbedder:
         self.ledger = Ledger()  # whoever starts a piece of work sets its own
         self._device = device
         self._batch_size = batch_size
-        self._folder = model_folder(model_name) if folder is None else folder
+        self.folder = model_folder(model_name) if folder is None else folder
         # Weights, tokenizer and settings; the device changes the vectors by float noise only, so it has no part.
-        self.fingerprint = sha256(f"sentence-transformers float32 {folder_hash(self._folder)}".encode()).hexdigest()
+        self.fingerprint = sha256(f"sentence-transformers float32 {folder_hash(self.folder)}".encode()).hexdigest()
 
     @property
     def dimension(self) -> int:
@@ -103,7 +103,7 @@ class SentenceEmbedder:
         try:
             with _no_loading_bar():
                 model = SentenceTransformer(
-                    str(self._folder),
+                    str(self.folder),
                     device=self._device,
                     local_files_only=True,
                     model_kwargs={"dtype": "float32"},

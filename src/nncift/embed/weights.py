@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import logging
 from difflib import get_close_matches
 from hashlib import file_digest, sha256
@@ -79,4 +80,17 @@ def _checked(name: str, folder: Path) -> Path:
         raise cannot_load(name, f"no weights (*.safetensors) in {folder}")
     if not (folder / "modules.json").is_file():
         log.warning("%s has no modules.json: it is read as a plain transformer, and its tokens are averaged", name)
+    else:
+        _refuse_code(name, folder / "modules.json")
     return folder
+
+
+def _refuse_code(name: str, modules: Path) -> None:
+    """An embedder is made of the library's own parts: some of its versions run whatever else a local folder names."""
+    try:
+        parts = json.loads(modules.read_text(encoding="utf-8"))
+        types = [str(part["type"]) for part in parts]
+    except (ValueError, TypeError, KeyError) as error:
+        raise cannot_load(name, f"{modules} is no list of modules") from error
+    if foreign := [kind for kind in types if not kind.startswith("sentence_transformers.")]:
+        raise cannot_load(name, f"it names code of its own ({foreign[0]}), which is never run")

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from typing import Any, ClassVar, Literal, Protocol, runtime_checkable
 
+import numpy as np
 from jaxtyping import Float
 from numpy import ndarray
 from torch import Tensor
 
 from nncift.data.labels import Labels
-from nncift.errors import ConfigError
+from nncift.errors import ConfigError, ModelError
 from nncift.estimator.features import Features
 from nncift.kernel.base import Kernel
 
@@ -101,6 +102,7 @@ class Estimator(Protocol):
 
         Raises:
             ConfigError: labels and features are not of the same rows, or there are fewer than two labels.
+            ModelError: a label is NaN or infinite.
         """
         ...
 
@@ -117,12 +119,18 @@ class Layered(Protocol):
 def refuse_other_rows(labels: Labels, target: Features | None, pool: Features) -> None:
     """Raises:
     ConfigError: labels and features are not of the same rows, or there are fewer than two labels.
+    ModelError: a label is NaN or infinite.
     """
     rows = (labels.shape[0] if target is None else len(target), len(pool))
     if rows != labels.shape:
         raise ConfigError(
             f"the labels belong to a kernel of {labels.shape[0]} targets and {labels.shape[1]} candidates, the features to "
             f"one of {rows[0]} and {rows[1]}. Embed the rows that were labelled."
+        )
+    bad = np.flatnonzero(~np.isfinite(labels.y))
+    if len(bad):
+        raise ModelError(
+            f"label {bad[0]} of {len(labels)} is {labels.y[bad[0]]}, no number that can be learnt. Leave such pairs out."
         )
     if len(labels) < 2:
         raise ConfigError(f"{len(labels)} label cannot teach an estimator. Label more pairs (`labels`).")

@@ -10,6 +10,7 @@ from safetensors.torch import save as to_bytes
 
 from nncift.errors import ConfigError, RunError
 from nncift.estimator.base import Estimator, Fitted
+from nncift.plain import DAMAGE
 
 _FORMAT = "nncift-estimator-2"
 _MEND = "Do the run again (nncift run RUN/recipe.yaml): only the estimator is fitted anew."
@@ -46,7 +47,7 @@ def load(path: Path, estimator: Estimator, *, features: str | None) -> Fitted:
         if record["kind"] != estimator.fitted.kind:
             raise RunError(f"{path} is of the kind {record['kind']!r}, not {estimator.fitted.kind!r}. {_MEND}")
         fitted = estimator.fitted.restored(record, tensors)
-    except (OSError, SafetensorError, ValueError, KeyError, TypeError, RuntimeError) as error:
+    except (OSError, SafetensorError, RuntimeError, *DAMAGE) as error:
         raise RunError(f"{path} cannot be read as an estimator: {error}. {_MEND}") from error
     if features is not None and record["features"] != features:
         raise ConfigError(

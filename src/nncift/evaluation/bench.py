@@ -7,9 +7,9 @@ subsets that are equal are measured once.
 
 from __future__ import annotations
 
-import json
+import logging
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,7 @@ from jaxtyping import Float, Int
 from numpy import ndarray
 
 from nncift.data.rows import Example
+from nncift.disk import sealed, unsealed
 from nncift.evaluation.options import By
 from nncift.evaluation.showing import Measuring, Showing, Shown
 from nncift.ledger import Ledger
@@ -26,6 +27,8 @@ from nncift.lm.model import LanguageModel
 from nncift.lm.score import score_responses
 from nncift.progress import Reporter
 from nncift.run import Clock, RunFolder, content_key
+
+log = logging.getLogger(__name__)
 
 _CODE = {"plain": 1, "chat": 2, "icl": 1, "answers": 2}
 """Raised where the code changes what a cell holds: by lora by its wording, by icl, and in its answers."""
@@ -69,6 +72,13 @@ class Cell:
     response_tokens: int
     costs: dict[str, float]
     facts: dict[str, int]
+
+
+_HOLDS = {
+    "cells": {item.name for item in fields(Cell)} - {"key", "answers"},
+    "answers": {"answers", "facts"},
+}
+"""What the files of a kind say."""
 
 
 class Bench:
@@ -215,13 +225,25 @@ class Bench:
         return laid
 
     def _lacks(self, kind: str, key: str) -> bool:
-        return not self._place(kind, key).is_file()
+        """Whether something is not kept, or damaged; that is removed."""
+        path = self._place(kind, key)
+        if not path.is_file():
+            return True
+        try:
+            if unsealed(path.read_text(encoding="utf-8")).keys() == _HOLDS[kind]:
+                return False
+            why = "it holds something else"
+        except ValueError as error:
+            why = str(error)
+        log.warning("%s is damaged (%s); it is measured again", path, why)
+        path.unlink()
+        return True
 
     def _read(self, kind: str, key: str) -> Any:
-        return json.loads(self._place(kind, key).read_text(encoding="utf-8"))
+        return unsealed(self._place(kind, key).read_text(encoding="utf-8"))
 
     def _place(self, kind: str, key: str) -> Path:
         return self.folder.path / kind / f"{key}.json"
 
     def _write(self, kind: str, key: str, value: Any) -> None:
-        self.folder.write_json(f"{kind}/{key}.json", value)
+        self.folder.write_json(f"{kind}/{key}.json", sealed(value))

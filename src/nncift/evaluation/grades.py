@@ -9,6 +9,8 @@ from hashlib import sha256
 from pathlib import Path
 
 from nncift.data.rows import Example
+from nncift.disk import sealed, unsealed
+from nncift.evaluation.rubric import GRADES
 
 log = logging.getLogger(__name__)
 
@@ -33,7 +35,7 @@ class GradeBook:
         self._grades[key] = grade
         self._path.parent.mkdir(parents=True, exist_ok=True)
         with self._path.open("a", encoding="ascii") as stream:
-            stream.write("\n" * self._cut() + json.dumps({"answer": key, "grade": grade}) + "\n")
+            stream.write("\n" * self._cut() + json.dumps(sealed({"answer": key, "grade": grade})) + "\n")
 
     def _cut(self) -> bool:
         """Whether the file ends in the middle of a line."""
@@ -55,7 +57,10 @@ def _entries(path: Path) -> Iterable[tuple[str, float]]:
         return
     for line in path.read_text(encoding="ascii", errors="replace").splitlines():
         try:
-            entry = json.loads(line)
-            yield entry["answer"], float(entry["grade"])
-        except (ValueError, KeyError, TypeError):
-            log.info("a line of %s that was cut is left out", path)
+            entry = unsealed(line)
+            answer, grade = entry["answer"], float(entry["grade"])
+            if not isinstance(answer, str) or not GRADES[0] <= grade <= GRADES[-1]:
+                raise ValueError("no grade of an answer")
+            yield answer, grade
+        except (ValueError, KeyError, TypeError, OverflowError, RecursionError):
+            log.info("a line of %s that was cut or changed is left out", path)

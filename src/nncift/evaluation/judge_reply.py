@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from nncift.evaluation.rubric import parse_grade
+from nncift.lm.sending import explanation
 
 log = logging.getLogger(__name__)
 
@@ -18,9 +19,6 @@ EMPTY = "empty"
 REFUSED = "refused"
 CUT_OFF = "cut off"
 NO_COMPLETION = "not a completion"
-
-_SHOWN = 200  # characters of a server's own explanation
-_EXPLAINED = (400, 404, 413, 422)  # about the request; what is said of a key (401, 403) is not repeated
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +74,7 @@ class Asker:
         except self.errors.APIConnectionError:
             return Fault(UNREACHABLE)
         except self.errors.APIStatusError as error:
-            said = self._explanation(error)
+            said = explanation(error, self.key)
             if error.status_code != 400 or _mended(body, said) == body:
                 return Fault(str(error.status_code), said)
             before, self.body = self.body, _mended(self.body, said)  # another thread may have mended it already
@@ -90,14 +88,6 @@ class Asker:
             model=self.model, messages=messages, extra_body=body
         )
         return raw.text
-
-    def _explanation(self, error: Any) -> str:
-        """What the server says is wrong with a request, on one line, with the key blotted out."""
-        if error.status_code not in _EXPLAINED:
-            return ""
-        said = error.body.get("message") if isinstance(error.body, dict) else None
-        said = said if isinstance(said, str) else error.response.text
-        return " ".join((said.replace(self.key, "***") if self.key else said).split())[:_SHOWN]
 
 
 def _mended(body: dict[str, Any], said: str) -> dict[str, Any]:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import logging
-import os
-import re
 from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import KW_ONLY, asdict, dataclass, field
 from hashlib import sha256
 from importlib import import_module
-from ipaddress import ip_address
 from threading import Event, Lock
 from typing import Any
 from urllib.parse import urlsplit
@@ -20,8 +17,9 @@ from urllib.parse import urlsplit
 from nncift.errors import ConfigError, MissingExtraError
 from nncift.evaluation.judge_reply import CUT_OFF, TIMEOUT, UNPARSABLE, UNREACHABLE, Asker, Fault
 from nncift.evaluation.judging import Grades, JudgeItem, OnGrade, OnProgress
-from nncift.evaluation.pace import RateLimit, arriving
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
+from nncift.lm.address import check_address, is_private, key_of
+from nncift.lm.sending import RateLimit, arriving
 
 log = logging.getLogger(__name__)
 
@@ -31,7 +29,6 @@ KEY, OPENAI_KEY = "NNCIFT_JUDGE_KEY", "OPENAI_API_KEY"
 _OPENAI = "api.openai.com"
 
 _NO_KEY = "none"  # local servers ask for no key, but the protocol has a place for one
-_SENDABLE = re.compile(r"[!#-&(-\[\]-~]+")  # what stands in a header, and in a JSON text as it is
 _LASTING = {UNREACHABLE, TIMEOUT, "401", "404", "429"}  # and every 5xx
 
 _MEND = {
@@ -92,7 +89,7 @@ class ServerJudge:
     _limit: RateLimit = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        _refuse_address(self.url)
+        check_address(self.url, whose="the judge's", example="http://localhost:8000/v1", key=KEY)
         if not self.model.strip():
             raise ConfigError("the judge's model name is empty. Name the model as the server does.")
         bounds = {"retries": 0, "per_minute": 0, "parallel": 1, "max_tokens": 1, "temperature": 0, "patience": 1}
@@ -170,7 +167,7 @@ class ServerJudge:
         except ImportError as error:
             raise MissingExtraError("openai", "judge", "a judge behind a server") from error
         key = judge_key(self.url)
-        if key and not _private(self.url):
+        if key and not is_private(self.url):
             log.warning("the judge's key goes to %s unencrypted, for anybody on the way to read. Use https.", self.url)
         hooks = {"request": [lambda request: self._limit.wait()]}  # repeated requests count as well
         client = openai.OpenAI(
@@ -244,40 +241,4 @@ def judge_key(url: str) -> str:
     Raises:
         ConfigError: it holds what no request header may hold.
     """
-    names = (KEY, OPENAI_KEY) if urlsplit(url).hostname == _OPENAI else (KEY,)
-    name = next((name for name in names if os.environ.get(name, "").strip()), None)
-    if name is None:
-        return ""
-    key = os.environ[name].strip()
-    if not _SENDABLE.fullmatch(key):
-        raise ConfigError(f"the key in {name} holds a blank, a quote or a letter that no key has. Set it anew.")
-    return key
-
-
-def _private(url: str) -> bool:
-    """Whether nobody can listen on the way to a server."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    try:
-        here = ip_address(host).is_loopback
-    except ValueError:
-        here = host == "localhost" or host.endswith(".localhost")
-    return here or parts.scheme == "https"
-
-
-def _refuse_address(url: str) -> None:
-    try:
-        parts = urlsplit(url)
-        sound = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:
-        raise ConfigError(_NO_ADDRESS) from None
-    if "@" in parts.netloc or parts.query or parts.fragment:
-        raise ConfigError(
-            f"the judge's address must hold no name, key or query: addresses are kept in records. "
-            f"Put the key into the environment variable {KEY}."
-        )
-    if not sound or not url.isprintable() or " " in url:
-        raise ConfigError(_NO_ADDRESS)
-
-
-_NO_ADDRESS = "the judge's address is none. Give one such as http://localhost:8000/v1."
+    return key_of((KEY, OPENAI_KEY) if urlsplit(url).hostname == _OPENAI else (KEY,))

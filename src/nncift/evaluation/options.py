@@ -11,7 +11,7 @@ from typing import Literal, get_args
 from nncift.config import Options, at_least, flag, setting
 from nncift.errors import ConfigError
 from nncift.recipe import full_model, full_path
-from nncift.registry import did_you_mean
+from nncift.registry import did_you_mean, is_served
 
 By = Literal["icl", "lora"]
 Metric = Literal["loss", "rouge", "bge", "judge"]
@@ -83,6 +83,11 @@ class EvaluateConfig(Options):
                 raise ConfigError(f"{flag(name)} is {getattr(self, name)}; it must be a finite number above 0.")
         if not abs(self.judge_temperature) < float("inf"):
             raise ConfigError(f"--judge-temperature is {self.judge_temperature}; it must be a finite number.")
+        if is_served(self.model):
+            raise ConfigError(
+                "--model of an evaluation is taught or shown rows on this machine, and a server's cannot be. Name a hub id, a "
+                "folder or a .gguf file; --judge takes a server."
+            )
         if not self.subset:
             raise ConfigError("no run folder or file of chosen rows is named.")
         if not self.routes:

@@ -50,8 +50,11 @@ def chosen_ids(run: Path) -> str | None:
     path = run / "selection.jsonl"
     if not path.is_file() or not (run / "done.json").is_file():
         return None
-    with path.open(encoding="utf-8") as stream:
-        return ids_hash(json.loads(line)["id"] for line in stream)
+    try:
+        with path.open(encoding="utf-8") as stream:
+            return ids_hash(json.loads(line)["id"] for line in stream)
+    except (ValueError, KeyError, TypeError):  # damaged
+        return None
 
 
 def _select(config: SelectConfig, reporter: Reporter) -> Result:

@@ -14,8 +14,10 @@ import yaml
 
 from nncift.errors import ConfigError, RunError
 from nncift.experiment.recipe import RECIPE, Recipe, load_recipe
-from nncift.lm.atomic import write_whole
+from nncift.experiment.sources import DATA
+from nncift.lm.atomic import PART, write_whole
 from nncift.lm.device import describe_cpu
+from nncift.redact import redacted
 from nncift.run import LOCK, environment
 
 ENVIRONMENT = "environment.json"
@@ -28,7 +30,7 @@ def held(folder: Path, recipe: Recipe) -> Iterator[None]:
     Raises:
         RunError: another process works in it, it holds something else, or it cannot be written.
     """
-    if folder.is_dir() and {one.name for one in folder.iterdir()} - {LOCK} and not (folder / RECIPE).is_file():
+    if folder.is_dir() and not (folder / RECIPE).is_file() and any(map(_strange, folder.iterdir())):
         raise RunError(f"{str(folder)!r} holds other files and no experiment. Choose another with -o.")
     if (folder / RECIPE).is_file():
         _refuse_other(folder, recipe)
@@ -47,9 +49,14 @@ def held(folder: Path, recipe: Recipe) -> Iterator[None]:
         yield
 
 
+def _strange(path: Path) -> bool:
+    """Whether no experiment leaves this before its recipe is there."""
+    return path.name not in (LOCK, DATA) and not (path.name.startswith(RECIPE) and path.name.endswith(PART))
+
+
 def write_head(folder: Path, recipe: Recipe) -> None:
     """Writes the recipe, and this machine beside those that worked here before."""
-    body = yaml.safe_dump(recipe.body, sort_keys=False, allow_unicode=True)
+    body = yaml.safe_dump(redacted(recipe.body), sort_keys=False, allow_unicode=True)
     write_whole(folder / RECIPE, body.encode("utf-8", "surrogatepass"))
     now = environment({"cpu": describe_cpu(), "cores": os.cpu_count()})
     earlier = [one for one in _machines(folder) if one != now]

@@ -7,16 +7,16 @@ axes; `without` leaves combinations out. Options of later axes override those of
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nncift.errors import ConfigError
 from nncift.experiment.options import ROLES, VERBS, check_options
+from nncift.plain import StrictLoader, Unsound, parse_yaml, read_yaml
 from nncift.registry import did_you_mean
 
 RECIPE = "experiment.yaml"
@@ -120,21 +120,28 @@ def load_recipe(name: str) -> Recipe:
     Raises:
         ConfigError: there is none, or it cannot be meant so; the message says what and where.
     """
-    path = Path(name)
-    if path.is_dir():
-        path = path / RECIPE
-        if not path.is_file():
-            raise ConfigError(
-                f"the folder {name!r} holds no {RECIPE}. Name a recipe file, or the folder of an experiment."
-            )
-    if path.is_file():
-        return parse_recipe(path.read_text(encoding="utf-8", errors="replace"), str(path))
+    if (path := _file(name)) is not None:
+        return _parsed(partial(read_yaml, path, StrictLoader), str(path))
     if name in shipped():
         text = files("nncift.experiment").joinpath("recipes", f"{name}.yaml").read_text(encoding="utf-8")
         return parse_recipe(text, f"{name}.yaml")
     raise ConfigError(
         f"there is no recipe file {name!r}, and none is shipped under that name. {did_you_mean(name, shipped())}"
     )
+
+
+def _file(name: str) -> Path | None:
+    """The file that holds a recipe, None where the name is that of none."""
+    path = Path(name)
+    try:
+        if not path.is_dir():
+            return path if path.is_file() else None
+        path = path / RECIPE
+        if path.is_file():
+            return path
+    except OSError:  # such as a name that is too long
+        return None
+    raise ConfigError(f"the folder {name!r} holds no {RECIPE}. Name a recipe file, or the folder of an experiment.")
 
 
 def parse_recipe(text: str, where: str) -> Recipe:
@@ -147,38 +154,16 @@ def parse_recipe(text: str, where: str) -> Recipe:
     Raises:
         ConfigError: something is missing, unknown or of the wrong kind.
     """
+    return _parsed(partial(parse_yaml, text, StrictLoader), where)
+
+
+def _parsed(read: Callable[[], Any], where: str) -> Recipe:
     try:
-        body = yaml.load(text, Loader=_Loader)
-    except yaml.YAMLError as error:
-        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
-        line = f" (line {mark.line + 1}, column {mark.column + 1})" if mark else ""
-        raise ConfigError(f"{where} is no sound YAML{line}: {problem or error}. Mend it there.") from error
-    try:
-        return _recipe(_named(body, "the recipe"))
+        return _recipe(_named(read(), "the recipe"))
+    except Unsound as error:
+        raise ConfigError(f"{where} is no sound YAML: {error}. Mend it there.") from error
     except ConfigError as error:
         raise ConfigError(f"{where}: {error}") from error
-
-
-class _Loader(yaml.SafeLoader):
-    """Plain values only; a key that stands twice is an error, and 1e11 is a number, as in YAML 1.2."""
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen: set[str] = set()
-        for key, _ in node.value:
-            if key.value in seen:
-                raise yaml.constructor.ConstructorError(
-                    None, None, f"the key {key.value!r} stands twice", key.start_mark
-                )
-            seen.add(key.value)
-        return super().construct_mapping(node, deep)
-
-
-_Loader.yaml_implicit_resolvers = {  # a copy: the resolvers of the base class belong to everybody
-    first: [*resolvers] for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
-}
-_Loader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"[+-]?\d+(\.\d*)?[eE][+-]?\d+$"), [*"+-0123456789"]
-)
 
 
 def _recipe(body: dict[str, Any]) -> Recipe:

@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 from nncift import registry
 from nncift.config import Options
+from nncift.disk import sealed, unsealed
 from nncift.experiment.grid import Cell
 from nncift.lm.atomic import write_whole
 from nncift.lm.layers import whole_name
@@ -74,7 +75,7 @@ def read_record(folder: Path, name: str) -> Record | None:
     if not path.is_file():
         return None
     try:
-        return Record(**json.loads(path.read_text(encoding="utf-8")))
+        return Record(**unsealed(path.read_text(encoding="utf-8")))
     except (ValueError, TypeError) as error:
         log.warning("%s is damaged (%s); its cell is done again", path, error)
         return None
@@ -82,7 +83,7 @@ def read_record(folder: Path, name: str) -> Record | None:
 
 def write_record(folder: Path, record: Record) -> None:
     """Writes a record, whole or not at all."""
-    text = json.dumps(asdict(record), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
+    text = json.dumps(sealed(asdict(record)), indent=2, ensure_ascii=True, allow_nan=False) + "\n"
     write_whole(record_path(folder, record.cell), text.encode("ascii"))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 
 from nncift.cachedir import cache_in
 from nncift.config import Options
+from nncift.disk import disk_sentence
 from nncift.errors import NnciftError
 from nncift.experiment import sharing
 from nncift.experiment.doing import Result, chosen_ids, do
@@ -24,7 +25,9 @@ from nncift.experiment.recipe import Recipe
 from nncift.experiment.records import Record, cell_key, read_record, scrubbed, without_places, write_record
 from nncift.experiment.sources import Source, Sources
 from nncift.lm.atomic import write_whole
+from nncift.pipeline.reopening import stands
 from nncift.progress import Reporter, Silent
+from nncift.redact import redact
 from nncift.run import file_hash
 
 log = logging.getLogger(__name__)
@@ -212,9 +215,11 @@ class Runner:
         except NnciftError as error:
             return {}, str(error)
         except Exception as error:  # whatever it is, a hundred other cells need not die of it
+            if disk_sentence(error) is not None:  # the other cells would die of it too
+                raise
             place = self.folder / FAILURES / f"{cell.name}.txt"
-            write_whole(place, traceback.format_exc().encode("utf-8", "backslashreplace"))
-            return {}, f"{type(error).__name__}: {error} (see {place})"
+            write_whole(place, redact(traceback.format_exc()).encode("utf-8", "backslashreplace"))
+            return {}, redact(f"{type(error).__name__}: {error} (see {place})")
 
     def _do(self, cell: Cell, config: Options, source: Source) -> Result:
         self._lend(cell, config, source)
@@ -266,7 +271,7 @@ class Runner:
                 if place.is_file() and file_hash(place) == record.result.get("file"):
                     continue
                 place.unlink(missing_ok=True)
-            elif chosen_ids(place) == wanted:
+            elif chosen_ids(place) == wanted and stands(place):
                 continue
             source = self.sources.of(need.data)
             again = self._do(need, self._config(need, source), source)

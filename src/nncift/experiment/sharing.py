@@ -13,11 +13,12 @@ from pathlib import Path
 
 from nncift.config import LabelConfig, Options, SelectConfig
 from nncift.experiment.grid import Cell
+from nncift.lm.atomic import aside, aside_folder
 from nncift.pipeline.asking import make_influence
 from nncift.run import LOCK, content_key
 
 _TEACHER = tuple(item.name for item in fields(LabelConfig))
-_NOT_LABELS = ("pool", "target", "output", "batch_tokens")
+_NOT_LABELS = ("pool", "target", "output", "batch_tokens", "executor", "workers")
 _ESTIMATOR = ("estimator", "hidden", "features")
 _CONTENT_KEYED = ("cells", "answers", "grades")
 
@@ -68,10 +69,9 @@ def lend_run(place: Path, from_: Iterable[Path]) -> Path | None:
         return None
     lender = next((one for one in from_ if (one / "stages.json").is_file()), None)
     if lender is not None:
-        part = place.with_name(f"{place.name}.copy")  # a kill leaves this and no half of a run
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(lender, part)
-        part.replace(place)
+        with aside_folder(place) as part:  # a kill leaves this and no half of a run
+            shutil.copytree(lender, part, dirs_exist_ok=True)
+            part.replace(place)
     return lender
 
 
@@ -81,10 +81,8 @@ def lend_labels(place: Path, from_: Iterable[Path]) -> Path | None:
         return None
     lender = next((one / "labels.npz" for one in from_ if (one / "labels.npz").is_file()), None)
     if lender is not None:
-        part = place.with_name(f"{place.name}.copy")
-        part.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(lender, part)
-        part.replace(place)
+        with aside(place) as part:
+            shutil.copyfile(lender, part)
     return lender
 
 
@@ -102,10 +100,8 @@ def lend_trainings(place: Path, from_: Iterable[Path]) -> int:
             final = place / path.parent.name / path.name
             if path.suffix == ".part" or final.exists():
                 continue
-            final.parent.mkdir(exist_ok=True)
-            part = final.with_name(f"{final.name}.part")
-            shutil.copyfile(path, part)
-            part.replace(final)
+            with aside(final) as part:
+                shutil.copyfile(path, part)
             count += 1
     return count
 

@@ -14,6 +14,9 @@ from nncift.data.hub import PREFIX
 from nncift.errors import DataError
 from nncift.handing.finished import Finished
 from nncift.handing.writing import Handed
+from nncift.lm.address import read_served
+from nncift.plain import Unsound, parse_yaml
+from nncift.registry import is_served
 from nncift.version import __version__
 
 CARD = "README.md"
@@ -50,8 +53,8 @@ def _stated(path: Path) -> str | None:
         raise DataError(f"{path} is there and was not written by an export. Choose another folder, or move it.")
     found = re.match(r"---\n(.*?)\n---\n", text, re.DOTALL)
     try:
-        head = yaml.safe_load(found[1]) if found else None
-    except yaml.YAMLError as error:
+        head = parse_yaml(found[1]) if found else None
+    except Unsound as error:
         raise DataError(f"the head of {path} is not YAML any more. Mend it, or remove the file.") from error
     stated = head.get("license") if isinstance(head, dict) else None
     return None if stated is None else str(stated)
@@ -146,6 +149,8 @@ def _shown(name: str) -> str:
     """What a source, model or embedder is called in public: of a path the last part, of a name of the hub all."""
     if name.startswith(PREFIX):
         return name.removeprefix(PREFIX)
+    if is_served(name):  # whose address is nobody's business
+        return read_served(name).model
     local = Path(name.partition("#")[0])
     return local.name if local.is_absolute() or local.suffix else name
 

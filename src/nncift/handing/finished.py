@@ -11,6 +11,7 @@ from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
 from nncift.errors import ConfigError, RunError
+from nncift.plain import DAMAGE
 from nncift.recipe import read_recipe
 from nncift.run import StageRecord, file_hash, read_records
 
@@ -53,9 +54,8 @@ class Finished:
             raise RunError(f"the run in {str(place)!r} did not finish. Go on with {again}.")
         records, done = read_records(place), _read(place / "done.json")
         costs, fidelity = _read(place / "costs.json"), place / "fidelity.json"
-        subset = place / str(done.get("subset"))
-        known = records["select"].files if "select" in records else {}
-        if not subset.is_file() or known.get(subset.name) != file_hash(subset):
+        name, known = str(done.get("subset")), records["select"].files if "select" in records else {}
+        if name not in known or not (place / name).is_file() or known[name] != file_hash(place / name):
             raise RunError(
                 f"the subset of the run in {str(place)!r} is missing or not what it was. Make it with {again}."
             )
@@ -64,7 +64,7 @@ class Finished:
     @property
     def subset(self) -> Path:
         """The file of the chosen rows."""
-        return self.folder / self.done["subset"]
+        return self.folder / Path(self.done["subset"]).name
 
     def rows(self) -> Pool:
         """The chosen rows, best first, read as the run read its pool."""
@@ -75,7 +75,7 @@ class Finished:
 def _read(path: Path) -> dict[str, Any]:
     try:
         found = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         raise RunError(f"{path} is missing or damaged. Make it again with `nncift run`.") from error
     if not isinstance(found, dict):
         raise RunError(f"{path} is damaged. Make it again with `nncift run`.")

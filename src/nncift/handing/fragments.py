@@ -11,6 +11,7 @@ from typing import Any
 import yaml
 
 from nncift.errors import DataError
+from nncift.plain import DAMAGE
 
 DATASET_INFO = "dataset_info.json"
 """Where LLaMA-Factory looks its data sets up; one file for all of a folder."""
@@ -102,7 +103,7 @@ def _known_sets(path: Path) -> dict[str, Any]:
         return {}
     try:
         known = json.loads(path.read_text(encoding="utf-8"))
-    except (ValueError, OSError) as error:
+    except (OSError, *DAMAGE) as error:
         known = error
     if not isinstance(known, dict):
         raise DataError(

@@ -16,6 +16,7 @@ from nncift.data.write import to_json, write_rejected
 from nncift.errors import DataError, RunError
 from nncift.handing.formats import format_of
 from nncift.handing.fragments import write_fragments
+from nncift.lm.atomic import aside
 from nncift.run import LOCK
 
 log = logging.getLogger(__name__)
@@ -90,28 +91,28 @@ def hand_over(examples: Iterable[Example], folder: Path, *, trainer: str, name: 
             f"{str(folder)!r} is a run folder, whose files an export would mix with its own. Choose another."
         )
     folder.mkdir(parents=True, exist_ok=True)
-    path, part = folder / f"{trainer}.jsonl", folder / f"{trainer}.jsonl.part"
+    path = folder / f"{trainer}.jsonl"
     rejected: list[Rejected] = []
     rows = 0
-    with part.open("wb") as stream:
-        for example in examples:
-            if (reason := form.problem(example)) is not None:
-                rejected.append(Rejected(source, example.line, reason, shown(example.raw)))
-                continue
-            stream.write(to_json(form.columns(example)) + b"\n")
-            rows += 1
-    reasons = Counter(row.reason for row in rejected)
     left_out = folder / f"{trainer}.rejected.jsonl"
-    left_out.unlink(missing_ok=True)
-    if rejected:
-        write_rejected(rejected, left_out)
-    if not rows:
-        part.unlink()
-        why = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
-        raise DataError(
-            f"the format of {trainer} can hold none of the {len(rejected):,} rows{why}. Export with trainer 'messages'."
-        )
-    part.replace(path)
+    with aside(path) as part:
+        with part.open("wb") as stream:
+            for example in examples:
+                if (reason := form.problem(example)) is not None:
+                    rejected.append(Rejected(source, example.line, reason, shown(example.raw)))
+                    continue
+                stream.write(to_json(form.columns(example)) + b"\n")
+                rows += 1
+        reasons = Counter(row.reason for row in rejected)
+        left_out.unlink(missing_ok=True)
+        if rejected:
+            write_rejected(rejected, left_out)
+        if not rows:
+            why = f", most often: {reasons.most_common(1)[0][0]}" if reasons else ""
+            raise DataError(
+                f"the format of {trainer} can hold none of the {len(rejected):,} rows{why}. "
+                "Export with trainer 'messages'."
+            )
     if rejected:
         log.warning(
             "%s of %s rows are left out, since the format of %s cannot hold them, most often: %s (see %s)",

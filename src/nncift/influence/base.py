@@ -37,6 +37,7 @@ class Traits:
         needs_embeddings: whether it reads the embeddings of the run.
         uses_target: whether it reads target rows; a pairwise influence always does.
         gradients: whether it differentiates the language model, or only runs it.
+        servable: whether all that it asks of the model is `score_responses`, so that one behind a server does.
         free: whether exact values cost nothing beyond the embeddings, so that estimating them cannot pay.
         seeded: whether its values depend on the seed of the run.
         reads_columns: whether its values depend on columns of a row beside its conversation.
@@ -53,6 +54,7 @@ class Traits:
     needs_embeddings: bool = False
     uses_target: bool = False
     gradients: bool = False
+    servable: bool = False
     free: bool = False
     seeded: bool = False
     reads_columns: bool = False

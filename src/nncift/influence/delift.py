@@ -43,7 +43,12 @@ class Delift:
     """
 
     traits: ClassVar[Traits] = Traits(
-        name="delift", pairwise=True, objective="facility-location", needs_model=True, uses_target=True
+        name="delift",
+        pairwise=True,
+        objective="facility-location",
+        needs_model=True,
+        uses_target=True,
+        servable=True,
     )
 
     kernel: Literal["difference", "exponential"] = "difference"

@@ -44,7 +44,7 @@ class InstructionFollowingDifficulty:
     2402.00530).
     """
 
-    traits: ClassVar[Traits] = Traits(name="ifd", pairwise=False, objective="top-mean", needs_model=True)
+    traits: ClassVar[Traits] = Traits(name="ifd", pairwise=False, objective="top-mean", needs_model=True, servable=True)
 
     form: Form = "loss"
     wording: Literal["auto", "plain", "chat"] = "auto"

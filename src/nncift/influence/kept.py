@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Callable
 from hashlib import sha256
 from io import BytesIO
@@ -14,6 +15,8 @@ from numpy import ndarray
 from nncift.data.arrays import read_npz, write_npz
 from nncift.errors import RunError
 from nncift.lm.atomic import write_whole
+
+log = logging.getLogger(__name__)
 
 
 def kept(folder: Path, depends: Any, compute: Callable[[], dict[str, ndarray]]) -> dict[str, ndarray]:
@@ -29,9 +32,12 @@ def kept(folder: Path, depends: Any, compute: Callable[[], dict[str, ndarray]]) 
         try:
             return read_npz(path)
         except RunError:
-            path.unlink(missing_ok=True)
+            log.warning("%s is damaged; it is computed again", path)
     arrays = compute()
     whole = BytesIO()
     write_npz(whole, arrays)
-    write_whole(path, whole.getvalue())
+    try:
+        write_whole(path, whole.getvalue())
+    except OSError as error:
+        log.warning("what was computed is not kept for the next run: %s", error)
     return arrays

@@ -47,7 +47,12 @@ class Perplexity:
         """The rule of selection depends on the band."""
         objective = "middle" if self.band == "mid" else "top-mean"
         return Traits(
-            name="perplexity", pairwise=False, objective=objective, needs_model=True, harder=self.band != "low"
+            name="perplexity",
+            pairwise=False,
+            objective=objective,
+            needs_model=True,
+            servable=True,
+            harder=self.band != "low",
         )
 
     def calls(self, asked: Asked) -> Calls:

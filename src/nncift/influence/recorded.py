@@ -12,9 +12,9 @@ import numpy as np
 from jaxtyping import Float32, Int
 from numpy import ndarray
 
-from nncift.data.arrays import read_npz
+from nncift.data.given import given_arrays, row_ids
 from nncift.data.rows import ids_of
-from nncift.errors import ConfigError, DataError, RunError
+from nncift.errors import ConfigError, DataError
 from nncift.influence.base import Context, Direct, Progress, Traits
 
 _MEND = "Write it with `nncift label POOL --labels all -o LABELS.npz`."
@@ -86,20 +86,17 @@ class Recorded:
     def _values(self, context: Context) -> Float32[ndarray, "m n"]:
         """The recorded influences of the rows of a run, NaN where there is none."""
         path = self._path
-        try:
-            arrays = read_npz(path)
-        except RunError as error:
-            raise DataError(f"{path} cannot be read as an .npz: it is damaged, or of another kind. {_MEND}") from error
-        pool_ids = _ids(arrays, "pool_ids", path)
-        target_ids = _ids(arrays, "target_ids", path) if self.each == "pair" else [""]
+        arrays = given_arrays(path, ("pool_ids", "target_ids", "values", "i", "j", "y"), mend=_MEND)
+        pool_ids = row_ids(arrays, "pool_ids", path, mend=_MEND)
+        target_ids = row_ids(arrays, "target_ids", path, mend=_MEND) if self.each == "pair" else [""]
         mend = "For influences of pairs leave out --option each=row." if self.each == "row" else _MEND
-        found = _matrix(arrays, (len(target_ids), len(pool_ids)), path, mend)
         asked = f"pool rows, and `pool_ids` of {path}"
         columns = _places(ids_of(context.pool), pool_ids, context.asked_pool, asked)
-        if self.each == "row":
-            return _chosen(found, np.zeros(1, dtype=np.int64), columns)
-        asked = f"targets, and `target_ids` of {path}"
-        return _chosen(found, _places(ids_of(context.targets), target_ids, context.asked_targets, asked), columns)
+        rows = np.zeros(1, dtype=np.int64)
+        if self.each == "pair":
+            asked = f"targets, and `target_ids` of {path}"
+            rows = _places(ids_of(context.targets), target_ids, context.asked_targets, asked)
+        return _matrix(arrays, _Part((len(target_ids), len(pool_ids)), rows, columns), path, mend)
 
     def _refuse_partly_barred(self, values: ndarray, context: Context) -> None:
         minus = np.isneginf(values)
@@ -123,18 +120,6 @@ class Recorded:
         )
 
 
-def _ids(arrays: dict[str, ndarray], name: str, path: Path) -> list[str]:
-    found = arrays.get(name)
-    if found is None or found.ndim != 1 or found.dtype.kind not in "Uiu":
-        kind = "no array" if found is None else f"{found.dtype} {found.shape}, not one text per row in"
-        raise DataError(f"{path} has {kind} `{name}`. {_MEND}")
-    ids = list(map(str, found.tolist()))
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
-        raise DataError(f"{path} has the id {twice!r} twice in `{name}`. Ids must differ.")
-    return ids
-
-
 def _places(wanted: Sequence[str], known: Sequence[str], asked: ndarray, what: str) -> Int[ndarray, " k"]:
     """Where the rows of the run stand in the file, -1 for those that are not there and not asked about."""
     place = {name: k for k, name in enumerate(known)}
@@ -148,30 +133,59 @@ def _places(wanted: Sequence[str], known: Sequence[str], asked: ndarray, what: s
     return found
 
 
-def _matrix(arrays: dict[str, ndarray], shape: tuple[int, int], path: Path, mend: str) -> Float32[ndarray, "m n"]:
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """The part of a file's matrix that a run is about.
+
+    Attributes:
+        shape: of the whole.
+        rows, columns: where those of the run stand in the whole, -1 for those that do not.
+    """
+
+    shape: tuple[int, int]
+    rows: Int[ndarray, " m"]
+    columns: Int[ndarray, " n"]
+
+    def of(self, values: ndarray) -> Float32[ndarray, "m n"]:
+        """The part of a whole matrix, NaN where there is none."""
+        found = np.full((len(self.rows), len(self.columns)), np.nan, dtype=np.float32)
+        here = np.ix_(np.flatnonzero(self.rows >= 0), np.flatnonzero(self.columns >= 0))
+        with np.errstate(over="ignore"):  # what no float32 can hold is infinite, and refused where it is asked about
+            found[here] = values[np.ix_(self.rows[self.rows >= 0], self.columns[self.columns >= 0])]
+        return found
+
+    def of_pairs(self, i: ndarray, j: ndarray, y: ndarray) -> Float32[ndarray, "m n"]:
+        """The same of pairs; the whole matrix, which may be far larger, is never made."""
+        found = np.full((len(self.rows), len(self.columns)), np.nan, dtype=np.float32)
+        row, column = (_inverse(*pair) for pair in zip((self.rows, self.columns), self.shape, strict=True))
+        own = (row[i] >= 0) & (column[j] >= 0)
+        with np.errstate(over="ignore"):
+            found[row[i[own]], column[j[own]]] = y[own]
+        return found
+
+
+def _inverse(places: ndarray, size: int) -> Int[ndarray, " size"]:
+    """Which row of the run stands at each place of the file, -1 for none."""
+    found = np.full(size, -1, dtype=np.int64)
+    found[places[places >= 0]] = np.flatnonzero(places >= 0)
+    return found
+
+
+def _matrix(arrays: dict[str, ndarray], part: _Part, path: Path, mend: str) -> Float32[ndarray, "m n"]:
+    shape = part.shape
     if (values := arrays.get("values")) is not None:
         if values.shape != shape or values.dtype.kind not in "fiu":
             raise DataError(
                 f"{path}: `values` is {values.dtype} {values.shape}; numbers of shape {shape} are needed. {mend}"
             )
-        return values.astype(np.float32)
+        return part.of(values)
     i, j, y = (arrays.get(name) for name in "ijy")
     if i is None or j is None or y is None:
         raise DataError(f"{path} has neither `values` nor `i`, `j` and `y`. {_MEND}")
     if not (i.ndim == 1 and i.shape == j.shape == y.shape and i.dtype.kind in "iu" and j.dtype.kind in "iu"):
         raise DataError(f"{path}: `i`, `j` and `y` must be lists of one length, positions as whole numbers. {_MEND}")
+    if y.dtype.kind not in "fiu":
+        raise DataError(f"{path}: `y` is {y.dtype}; numbers are needed. {_MEND}")
     if len(i) and (min(i.min(), j.min()) < 0 or i.max() >= shape[0] or j.max() >= shape[1]):
         raise DataError(f"{path}: a position lies outside its {shape[0]:,} × {shape[1]:,} pairs. {mend}")
-    found = np.full(shape, np.nan, dtype=np.float32)
-    found[i, j] = y
-    return found
-
-
-def _chosen(values: ndarray, rows: ndarray, columns: ndarray) -> Float32[ndarray, "m n"]:
-    """The part of a matrix that the run is about."""
-    if not values.size:
-        return np.full((len(rows), len(columns)), np.nan, dtype=np.float32)
-    found = values[np.ix_(rows, columns)]
-    found[rows < 0] = np.nan
-    found[:, columns < 0] = np.nan
-    return found
+    return part.of_pairs(i, j, y)

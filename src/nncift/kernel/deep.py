@@ -151,6 +151,9 @@ class _Lines:
     def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
         return replace(self.kernel, pool=self.kernel.pool[which]).fill(threads=1)
 
+    def pick(self, which: Int[ndarray, " k"]) -> Lines:
+        return _Lines(replace(self.kernel, pool=self.kernel.pool[which]))
+
 
 def _spans(start: int, stop: int, step: int) -> Iterator[tuple[int, int]]:
     for first in range(start, stop, step):

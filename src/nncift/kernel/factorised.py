@@ -8,7 +8,7 @@ candidate. So that nothing large cancels there, what all candidates have in comm
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -161,6 +161,9 @@ class _Lines:
         scale, offsets, sums = np.float32(kernel.scale), kernel.offsets(knees), aligned((GROUP, self.tiled.shape[2]))
         _fill(groups(knees), self.tiled, self.weights, scale, offsets, values, 0, len(which), sums)
         return values
+
+    def pick(self, which: Int[ndarray, " k"]) -> Lines:
+        return replace(self, kernel=replace(self.kernel, pool=self.kernel.pool[which]))  # `middle` stays that of all
 
 
 @compiled

@@ -32,6 +32,10 @@ class Lines(Protocol):
         """
         ...
 
+    def pick(self, which: Int[ndarray, " k"]) -> Lines:
+        """The lines of some candidates as lines of their own, which hold nothing of the others: to be sent elsewhere."""
+        ...
+
 
 @runtime_checkable
 class Averaged(Protocol):
@@ -70,6 +74,10 @@ class DenseLines:
         """See `Lines.take`."""
         return self.values[which]
 
+    def pick(self, which: Int[ndarray, " k"]) -> DenseLines:
+        """See `Lines.pick`."""
+        return DenseLines(self.values[which])
+
 
 @dataclass(frozen=True, slots=True)
 class ClosedLines:
@@ -94,6 +102,10 @@ class ClosedLines:
         lines[self.closed[which]] = MASKED
         return lines
 
+    def pick(self, which: Int[ndarray, " k"]) -> ClosedLines:
+        """See `Lines.pick`."""
+        return ClosedLines(self.base.pick(which), self.closed[which])
+
 
 @dataclass(frozen=True, slots=True)
 class SomeLines:
@@ -115,6 +127,10 @@ class SomeLines:
     def take(self, which: Int[ndarray, " b"]) -> Float32[ndarray, "b r"]:
         """See `Lines.take`."""
         return self.base.take(self.which[which])
+
+    def pick(self, which: Int[ndarray, " k"]) -> Lines:
+        """See `Lines.pick`."""
+        return self.base.pick(self.which[which])
 
 
 class PatchedLines:
@@ -144,6 +160,13 @@ class PatchedLines:
         lines = self._base.take(which)
         _patch(lines, np.asarray(which, dtype=np.int64), self._starts, self._rows, self._values)
         return lines
+
+    def pick(self, which: Int[ndarray, " k"]) -> PatchedLines:
+        """See `Lines.pick`."""
+        first, count = self._starts[which], np.diff(self._starts)[which]
+        j = np.repeat(np.arange(len(which)), count)
+        at = np.arange(len(j)) - np.repeat(np.cumsum(count) - count, count) + np.repeat(first, count)
+        return PatchedLines(self._base.pick(which), self._rows[at], j, self._values[at])
 
 
 @compiled

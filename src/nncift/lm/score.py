@@ -44,11 +44,14 @@ def score_responses(
         B float32 arrays, one natural-log probability for each response token, in the order given.
 
     Raises:
-        ModelError: the model returned NaN or infinity.
+        ModelError: the model returned NaN or infinity, or its server does not answer.
 
-    *Cost*: one forward per pair over its query and response, and one per distinct prefix.
+    *Cost*: one forward per pair over its query and response, and one per distinct prefix; behind a server one request a pair.
     """
     joined = [join(prefix, query) for prefix, query in zip(prefixes, queries, strict=True)]
+    if lm.server is not None:
+        whole = [((*prefix, *query.ids, *query.response), len(prefix) + len(query.ids)) for prefix, query in joined]
+        return lm.server.score(whole, lm.meter.ledger, on_progress=on_progress)
     result: list[Any] = [None] * len(joined)
     for batch in batches(lm, [(prefix, (*query.ids, *query.response)) for prefix, query in joined]):
         scored = [joined[k][1] for k in batch.which]

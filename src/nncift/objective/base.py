@@ -16,6 +16,7 @@ from nncift.errors import ConfigError
 from nncift.kernel.lines import MASKED, Averaged, DenseLines, Lines
 from nncift.objective.functions import SetFunction
 from nncift.objective.ranking import Ranking
+from nncift.objective.spread import Spread
 from nncift.objective.survey import Survey, at_once, survey
 
 
@@ -41,6 +42,7 @@ class Kernels:
         known_pool: int [l], pool rows whose text an existing row has.
         groups: int [m], the task of every target row as a code; None where the target has no tasks.
         threads: at most so many work at once; 0 for all cores. Nothing depends on it.
+        spread: workers elsewhere who share walks over computed lines; nothing depends on them.
 
     Raises:
         ConfigError: a shape does not fit, or there is no pair at all.
@@ -56,6 +58,7 @@ class Kernels:
     known_pool: Int[ndarray, " l"] = field(default_factory=lambda: np.empty(0, dtype=np.int64))
     groups: Int[ndarray, " m"] | None = None
     threads: int = 0
+    spread: Spread | None = None
 
     def __post_init__(self) -> None:
         n, m = self.target.shape
@@ -105,7 +108,7 @@ class Kernels:
     @cached_property
     def of_target(self) -> Survey:
         """What the target's kernel looks like; a walk over it when it is first asked for."""
-        return survey(self.target, threads=self.threads)
+        return survey(self.target, threads=self.threads, spread=self.spread)
 
     @cached_property
     def of_pool(self) -> Survey:
@@ -113,19 +116,19 @@ class Kernels:
         if self.pool is self.target:  # a pool that is its own target
             return self.of_target
         assert self.pool is not None
-        return survey(self.pool, threads=self.threads)
+        return survey(self.pool, threads=self.threads, spread=self.spread)
 
     @cached_property
     def of_existing(self) -> Survey:
         """The same of the existing rows' kernel."""
         assert self.existing is not None
-        return survey(self.existing, threads=self.threads)
+        return survey(self.existing, threads=self.threads, spread=self.spread)
 
     @cached_property
     def of_existing_pool(self) -> Survey:
         """The same of what the existing rows do for pool rows."""
         assert self.existing_pool is not None
-        return survey(self.existing_pool, threads=self.threads)
+        return survey(self.existing_pool, threads=self.threads, spread=self.spread)
 
     @cached_property
     def means(self) -> Float64[ndarray, " n"]:

@@ -21,6 +21,7 @@ from nncift.objective.picks import Picked
 from nncift.objective.problem import Coverage, CoverageProblem
 from nncift.objective.ranking import Ranking
 from nncift.objective.sparse import SparseCoverage
+from nncift.objective.spread import Spread, worth_sending
 from nncift.seeds import generator
 
 Optimizer = Literal["auto", "naive", "lazy", "stochastic", "threshold"]
@@ -37,6 +38,7 @@ class Search:
         seed: of what `stochastic` draws.
         parts: random parts of the candidates that are searched one by one, and their picks together; 1 for none.
         threads: at most so many at once; 0 means all cores. The ranking does not depend on it.
+        spread: workers elsewhere who search the parts; the ranking does not depend on them.
     """
 
     optimizer: Optimizer = "auto"
@@ -44,6 +46,7 @@ class Search:
     seed: int = 0
     parts: int = 1
     threads: int = 0
+    spread: Spread | None = None
 
     def __post_init__(self) -> None:
         if self.parts < 1:
@@ -190,20 +193,64 @@ def _in_parts(
     *Reference*: Barbosa et al. 2015, The Power of Randomization: (1 − 1/e) / 2 of the optimum in expectation.
     """
     part = generator(search.seed, "parts").integers(search.parts, size=function.size)
-    one = replace(search, parts=1, threads=1)
-
-    def solve(which: int) -> tuple[Chosen, Picked]:
-        return _chosen(function, limits, one, weight, np.flatnonzero(part == which))
-
-    with ThreadPoolExecutor(search.threads or cores()) as executor:
-        found = list(executor.map(solve, range(search.parts)))
-    union = np.array(sorted({j for _, picked in found for j in picked.order}), dtype=np.int64)
-    found.append(_chosen(function, limits, search, weight, union))
+    one = replace(search, parts=1, threads=1, spread=None)
+    members = (np.flatnonzero(part == which) for which in range(search.parts))
+    if search.spread is not None and isinstance(function, CoverageProblem) and worth_sending(function.lines):
+        pieces = (_Part.of(function, limits, one, weight, some) for some in members)
+        found = list(search.spread.each(_search_part, pieces))
+    else:
+        with ThreadPoolExecutor(search.threads or cores()) as executor:
+            found = list(executor.map(lambda some: _chosen(function, limits, one, weight, some)[1], members))
+    union = np.array(sorted({j for picked in found for j in picked.order}), dtype=np.int64)
+    chosen, picked = _chosen(function, limits, search, weight, union)
+    found.append(picked)
     kept = [] if limits.kept is None else limits.kept.tolist()
-    values = [function.value(np.array(kept + picked.order, dtype=np.int64)) for _, picked in found]
+    values = [function.value(np.array(kept + picked.order, dtype=np.int64)) for picked in found]
     best = max(range(len(found)), key=lambda at: (values[at], at))  # of equal ones the union
-    found[best][1].evaluations = sum(picked.evaluations for _, picked in found)
-    return found[best]
+    found[best].evaluations = sum(picked.evaluations for picked in found)
+    if best < search.parts:
+        chosen = function.begin(search.threads)
+        for j in kept + found[best].order:
+            chosen.add(j)
+    return chosen, found[best]
+
+
+@dataclass(frozen=True, slots=True)
+class _Part:
+    """A part of the candidates, which holds nothing of the others.
+
+    Attributes:
+        function: of its candidates and the kept ones.
+        limits: of these.
+        search: how.
+        weight: of these.
+        which: positions of these among all, ascending.
+    """
+
+    function: CoverageProblem
+    limits: Limits
+    search: Search
+    weight: Float64[ndarray, " k"]
+    which: Int64[ndarray, " k"]
+
+    @classmethod
+    def of(
+        cls,
+        function: CoverageProblem,
+        limits: Limits,
+        search: Search,
+        weight: Float64[ndarray, " n"],
+        some: Int64[ndarray, " a"],
+    ) -> _Part:
+        """Of some candidates."""
+        which = some if limits.kept is None else np.union1d(some, limits.kept)
+        return cls(function.only(which), limits.only(which), search, weight[which], which)
+
+
+def _search_part(part: _Part) -> Picked:
+    """What is picked from a part, by positions among all."""
+    _, picked = _chosen(part.function, part.limits, part.search, part.weight)
+    return replace(picked, order=part.which[picked.order].tolist() if picked.order else [])
 
 
 def _add(chosen: Chosen, candidate: int) -> float:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from jaxtyping import Float64, Int64
@@ -46,6 +46,20 @@ class Limits:
     def plain(self) -> bool:
         """Whether the budget is a number of candidates and nothing else limits the choice."""
         return self.cost is None and self.group is None
+
+    def only(self, which: Int64[ndarray, " k"]) -> Limits:
+        """The same limits of some candidates, in ascending order; all that are kept must be among them."""
+
+        def places(of: Int64[ndarray, " b"] | None) -> Int64[ndarray, " b"] | None:
+            return None if of is None else np.searchsorted(which, of[np.isin(of, which)])
+
+        return replace(
+            self,
+            cost=None if self.cost is None else self.cost[which],
+            group=None if self.group is None else self.group[which],
+            kept=places(self.kept),
+            closed=places(self.closed),
+        )
 
 
 class Room:

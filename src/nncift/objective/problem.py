@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import numpy as np
@@ -86,6 +86,11 @@ class CoverageProblem:
             lines = self.lines.take(np.asarray(chosen[first : first + step], dtype=np.int64))
             np.maximum(covered, lines.max(axis=0, initial=-np.inf), out=covered)
         return covered
+
+    def only(self, which: Int[ndarray, " k"]) -> CoverageProblem:
+        """The same function of some candidates, which holds nothing of the others."""
+        modular = None if self.modular is None else self.modular[which]
+        return replace(self, lines=self.lines.pick(which), modular=modular)
 
     def begin(self, threads: int = 0) -> Coverage:
         """Nothing is chosen yet."""

@@ -42,4 +42,6 @@ def rest_rule(chosen: int, picks: int, merit: str) -> str:
         return "Every pick follows the rule."
     if chosen == picks:
         return "Every pick was made for its gain."
+    if chosen + 1 == picks:
+        return f"Pick {picks:,} had no positive gain and follows {merit}."
     return f"Picks {chosen + 1:,} to {picks:,} had no positive gain and follow {merit}."

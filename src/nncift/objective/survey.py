@@ -13,6 +13,7 @@ from numpy import ndarray
 from nncift.errors import ModelError
 from nncift.kernel.compiled import compiled, over_blocks
 from nncift.kernel.lines import MASKED, Lines
+from nncift.objective.spread import Spread, shards, worth_sending
 
 LANES = 64
 """Partial sums of a line: enough for the widest registers, and the order of addition is fixed by the source."""
@@ -60,16 +61,22 @@ class Survey:
         return means
 
 
-def survey(lines: Lines, *, threads: int = 0) -> Survey:
+def survey(lines: Lines, *, threads: int = 0, spread: Spread | None = None) -> Survey:
     """Walks over all lines once.
 
     Args:
         lines: of a kernel; any entry that is no number shows in `sums` as one that is not finite.
         threads: at most this many at once, 0 for all cores; the result does not depend on it.
+        spread: workers who walk over shards of lines that are computed; the result does not depend on them.
 
     *Cost*: every entry once, in blocks of a megabyte per thread.
     """
     n, r = lines.shape
+    if spread is not None and worth_sending(lines) and n and r:
+        sides = list(spread.each(_walked, (lines.pick(some) for some in shards(n, spread.workers))))
+        sums, counts, best = (np.concatenate(side) for side in zip(*(side[:3] for side in sides), strict=True))
+        lowest, highest = (np.stack(side) for side in zip(*(side[3:] for side in sides), strict=True))
+        return Survey(sums, counts, best, lowest.min(axis=0), highest.max(axis=0))
     found = Survey(
         np.zeros(n),
         np.zeros(n, dtype=np.int64),
@@ -91,6 +98,12 @@ def survey(lines: Lines, *, threads: int = 0) -> Survey:
     if n and r:
         over_blocks(task, n, threads=threads, multiple=4)
     return found
+
+
+def _walked(lines: Lines) -> tuple[ndarray, ...]:
+    """The survey of a shard, by one thread: workers share the cores already."""
+    found = survey(lines, threads=1)
+    return found.sums, found.counts, found.best, found.lowest, found.highest
 
 
 def at_once(rows: int) -> int:

@@ -12,7 +12,7 @@ from nncift.config import SelectConfig, flag
 from nncift.embed.choose import default_embedder
 from nncift.errors import ConfigError, RunError
 from nncift.recipe import read_recipe, resolved
-from nncift.run import StageRecord, file_hash, read_records
+from nncift.run import StageRecord, as_left, file_hash, read_records
 
 ESTIMATOR = "estimator.safetensors"
 _SAME = ("influence", "option", "model", "embedder", "features", "dtype", "quantize", "max_length")
@@ -69,7 +69,8 @@ class Donor:
         if "reused" not in record.facts:
             return cls(place, config, records)
         try:
-            first = cls.at(record.facts["reused"]["run"])
+            with as_left(place):
+                first = cls.at(record.facts["reused"]["run"])
         except (ConfigError, RunError) as error:
             raise ConfigError(f"the run in {str(path)!r} reuses an estimator itself. {error}") from error
         if first.digest != record.files[ESTIMATOR]:
@@ -103,8 +104,9 @@ class Donor:
     def options(self) -> SelectConfig:
         """Its recipe with the embedder and the features as they turned out."""
         features = "states" if self.reads_states else "embedding"
-        machine = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
-        embedder = self.config.embedder or default_embedder(str(machine["device"]))[0]
+        with as_left(self.folder):
+            machine = json.loads((self.folder / "environment.json").read_text(encoding="utf-8"))
+            embedder = self.config.embedder or default_embedder(str(machine["device"]))[0]
         return replace(self.config, features=features, embedder=embedder)
 
     @property
@@ -123,7 +125,8 @@ def trained_by(path: str | Path) -> str:
     place = Path(path)
     record = read_records(place).get("estimate")
     if record is not None and "reused" in record.facts:
-        return record.facts["reused"]["estimator"]
+        with as_left(place):
+            return str(record.facts["reused"]["estimator"])
     return read_recipe(place / "recipe.yaml").estimator
 
 

@@ -15,6 +15,7 @@ from nncift.embed.states import RowStates
 from nncift.estimator.features import Features
 from nncift.pipeline.inputs import Axes
 from nncift.pipeline.vectors import Embeddings
+from nncift.run import as_left
 
 STATES = ("features/rows.npz", "features/columns.npz")
 """Where a run folder keeps what the language model makes of the rows of both axes."""
@@ -62,5 +63,6 @@ def readable(axes: Axes, vectors: Embeddings, states: tuple[RowStates, RowStates
 
 def read_states(folder: Path) -> tuple[RowStates, RowStates]:
     """The states that a run folder keeps."""
-    rows, columns = (RowStates(**read_npz(folder / name)) for name in STATES)
+    with as_left(folder):
+        rows, columns = (RowStates(**read_npz(folder / name)) for name in STATES)
     return rows, columns

@@ -17,6 +17,7 @@ from nncift.kernel.corrected import CorrectedKernel
 from nncift.kernel.lines import MASKED, ClosedLines, DenseLines, Lines
 from nncift.kernel.lowrank import LowRankKernel
 from nncift.objective.base import Kernels
+from nncift.objective.spread import Spread
 from nncift.pipeline.blocks import Block, blocks
 from nncift.pipeline.features import Readable
 from nncift.pipeline.inputs import Axes, kernel_shape
@@ -33,12 +34,14 @@ class Filling:
         backend: stored or not.
         barred: positions of candidates that cannot be scored; they count for nothing.
         threads: at most so many at once; 0 for all cores.
+        spread: workers elsewhere who share what is computed line by line.
     """
 
     axes: Axes
     backend: Backend
     barred: Int[ndarray, " b"]
     threads: int
+    spread: Spread | None = None
 
     def from_estimator(self, estimator: Fitted, seen: Readable, labels: Labels | None) -> tuple[Kernels, int]:
         """Predicts every pair; where `labels` are given they replace the predictions of their pairs. Also the estimated
@@ -117,6 +120,7 @@ class Filling:
             known_pool=np.unique(twins[twins >= axes.m]) - axes.m,
             groups=axes.tasks,
             threads=self.threads,
+            spread=self.spread,
         )
         if "pool" in found:
             return replace(kernels, masked_pool=masked["pool"])

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import logging
+import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -14,11 +16,14 @@ from numpy import ndarray
 
 from nncift.data.arrays import read_npz, write_npz
 from nncift.errors import ModelError, RunError
-from nncift.influence.base import Influence, Session
+from nncift.influence.base import Influence
 from nncift.ledger import Ledger
 from nncift.pipeline.inputs import Axes
+from nncift.pipeline.questions import Answer, Heads, Some, barred_in
 from nncift.progress import Reporter
 from nncift.run import Clock, RunFolder
+
+log = logging.getLogger(__name__)
 
 BLOCK = 256  # pairs: about ten seconds of a 270M model on two cores; larger runs get at most 4,000 blocks
 
@@ -136,46 +141,39 @@ class Journal:
         parts = {**self.heads, **self.blocks}
         return sum(_length(cut) for name, cut in parts.items() if self._read(name) is not None)
 
-    def note_start(self, ledger: Ledger, clock: Clock, silent: dict[int, str], lm_weights: int) -> None:
+    def note_start(self, answer: Answer, clock: Clock) -> None:
         """Writes what it cost to start, for example to train; where it was interrupted before, both times count."""
         if self.earlier is not None:
-            self.earlier.note_start(ledger, clock, silent, lm_weights)
+            self.earlier.note_start(answer, clock)
             return
-        note = {"costs": ledger.record(), "truncated": {}, "barred": silent} | clock.spent()
-        note["lm_weights"] = lm_weights
+        note = {"costs": answer.costs, "truncated": {}, "barred": answer.silent} | spent_by(answer, clock)
+        note["lm_weights"] = answer.weights
         if (before := self._read(_START)) is not None:
             earlier = json.loads(before[_NOTE].tobytes())
             both = Ledger(**earlier["costs"])
-            both.add(ledger)
+            both.add(Ledger(**answer.costs))
             note["costs"] = both.record()
-            note |= {name: note[name] + earlier[name] for name in clock.spent()}
+            note |= {name: note[name] + earlier[name] for name in ("seconds", "cpu_seconds")}
         self._write(_START, {}, note)
 
-    def fill(self, name: str, session: Session, ledger: Ledger, reporter: Reporter) -> None:
-        """Computes one part and writes it, with what it cost."""
-        before, clock = ledger.record(), Clock()
-        barred: dict[int, str] = {}
+    def asks(self, name: str) -> Heads | Some:
+        """The question that a part answers."""
         if name in self.heads:
-            targets = self.targets[self.heads[name]]
-            told = 0
+            return Heads(self.targets[self.heads[name]])
+        return Some(*(axis[self.blocks[name]] for axis in self.labelling.pairs))
 
-            def tell(count: int) -> None:
-                nonlocal told
-                told += count
-                reporter.advance(count)
-
-            arrays = session.prepare(targets, on_progress=tell)
-            reporter.advance(len(targets) - told)  # nothing to prepare is quickly told
-        else:
-            i, j = (axis[self.blocks[name]] for axis in self.labelling.pairs)
-            y = session.label(i, j, self._prepared(), on_progress=reporter.advance)
-            self._refuse_nonfinite(y, i, j)
-            arrays = {"y": y}
-            barred = {int(row): "the influence cannot score it" for row in np.unique(j[np.isneginf(y)])}
-        spent = {key: value - before[key] for key, value in ledger.record().items()}
-        cut = {row: what for row, what in session.truncated().items() if row not in self.told}
+    def file(self, name: str, answer: Answer, clock: Clock, reporter: Reporter) -> None:
+        """Writes one part, with what it cost."""
+        barred: dict[int, str] = {}
+        question = self.asks(name)
+        if isinstance(question, Some):
+            self._refuse_nonfinite(answer.arrays["y"], question.i, question.j)
+            barred = barred_in(answer.arrays["y"], question.j)
+        cut = {row: what for row, what in answer.truncated.items() if row not in self.told}
         self.told |= cut.keys()
-        self._write(name, arrays, {"costs": spent, "truncated": cut, "barred": barred} | clock.spent())
+        note = {"costs": answer.costs, "truncated": cut, "barred": barred}
+        self._write(name, answer.arrays, note | spent_by(answer, clock))
+        reporter.advance(_length({**self.heads, **self.blocks}[name]) - answer.told)
 
     def silent(self) -> list[int]:
         """Positions of candidates that were found to be unscorable when labelling started."""
@@ -202,10 +200,10 @@ class Journal:
                 values.append(arrays["y"])
         return replace(filed, y=np.concatenate(values))
 
-    def _prepared(self) -> dict[str, ndarray]:
+    def prepared(self) -> dict[str, ndarray]:
         """What was computed of every target so far, in the order of the targets."""
         parts = [self._read(name) or {} for name in self.heads]
-        before = {} if self.earlier is None else self.earlier._prepared()
+        before = {} if self.earlier is None else self.earlier.prepared()
         if not parts:
             return before
         own = {key: np.concatenate([part[key] for part in parts]) for key in parts[0] if key != _NOTE}
@@ -223,8 +221,13 @@ class Journal:
         if not path.is_file():
             return None
         try:
-            return read_npz(path)
-        except RunError:
+            found = read_npz(path)
+            if name in self.blocks and len(found["y"]) != _length(self.blocks[name]):
+                raise RunError("its labels are fewer than its pairs")
+            json.loads(found[_NOTE].tobytes())
+            return found
+        except (RunError, KeyError, ValueError) as error:
+            log.warning("%s is damaged (%s); it is computed again", path, error)
             path.unlink()
             return None
 
@@ -247,6 +250,14 @@ def _cut(j: Int[ndarray, " L"], size: int) -> Iterator[tuple[str, slice]]:
         if start - begin >= size or start == len(j):
             yield f"block-{count:06d}.npz", slice(begin, start)
             begin, count = start, count + 1
+
+
+def spent_by(answer: Answer, clock: Clock) -> dict[str, float]:
+    """`seconds` since the clock was made, and `cpu_seconds` of this process and of the one that answered."""
+    spent = clock.spent()
+    if answer.process != os.getpid():
+        spent["cpu_seconds"] += answer.cpu_seconds
+    return spent
 
 
 def _length(cut: slice) -> int:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import logging
 import shutil
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import replace
 from hashlib import sha256
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from numpy import ndarray
@@ -16,63 +18,82 @@ from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
 from nncift.data.rows import ids_of
 from nncift.errors import RunError
-from nncift.influence.base import Context, Exacting, Influence, Session
-from nncift.ledger import Ledger
+from nncift.pipeline.desk import Hired, ask
 from nncift.pipeline.inputs import Axes, kernel_shape
 from nncift.pipeline.journal import Filed, Journal, Labelling
+from nncift.pipeline.questions import Begin
 from nncift.progress import Reporter
 from nncift.run import Clock, RunFolder, Work
+from nncift.scale.executor import Crew, spread_over
 
 log = logging.getLogger(__name__)
 
-_CHUNK = 4096  # rows whose responses are in memory at once
 
-
-def label_stage(
-    folder: RunFolder, labelling: Labelling, context: Callable[[Ledger], Context], reporter: Reporter
-) -> Callable[[Work], None]:
-    """The work of the stage, for `RunFolder.stage`; `context` loads the models and is only called where a block is missing."""
+def label_stage(folder: RunFolder, labelling: Labelling, hired: Hired, reporter: Reporter) -> Callable[[Work], None]:
+    """The work of the stage, for `RunFolder.stage`; workers load the models, and only where a block is missing."""
 
     def work(done: Work) -> None:
-        filed = Teacher(labelling.influence, context, reporter).label(Journal(folder, labelling))
+        with closing(Teacher(hired, reporter)) as teacher:
+            journal = Journal(folder, labelling)
+            filed = teacher.label(journal)
         tell(done, [filed], labelling.axes)
         write_labels(folder, "labels.npz", labelling, filed.y)
         done.files.append("labels.npz")
         done.facts["labels"] = len(filed.y)
+        done.facts |= teacher.spread([journal])
 
     return work
 
 
 class Teacher:
-    """An influence function that is started when its first label is needed, and kept for the next round."""
+    """Workers that hold an influence function, started when their first label is needed, and kept for the next round."""
 
-    def __init__(self, influence: Influence, context: Callable[[Ledger], Context], reporter: Reporter) -> None:
-        self.influence = influence
-        self.context = context
+    def __init__(self, hired: Hired, reporter: Reporter) -> None:
+        self.hired = hired
         self.reporter = reporter
-        self.ledger = Ledger()
-        self.session: Session | None = None
+        self.crew: Crew | None = None
+        self.peak = 0
 
     def label(self, journal: Journal) -> Filed:
         """Fills what a journal lacks, and gives all of it."""
         missing = journal.missing()
         if missing or not journal.started():
-            session = self.session or self._start(journal)
+            crew = self.crew or self._start(journal)
             count = len(journal.labelling.pairs[0])
             self.reporter.begin("label", count + len(journal.targets), "scores")
             self.reporter.advance(journal.done_already())
-            for part in missing:
-                journal.fill(part, session, self.ledger, self.reporter)
+            self._fill(crew, journal, [name for name in missing if name in journal.heads], None)
+            blocks = [name for name in missing if name in journal.blocks]
+            self._fill(crew, journal, blocks, journal.prepared() if blocks else None)
             self.reporter.end(f"{count:,} exact influences")
         return journal.collect()
 
-    def _start(self, journal: Journal) -> Session:
-        ready = self.context(self.ledger)
+    def spread(self, journals: Sequence[Journal]) -> dict[str, Any]:
+        """What the receipt says of shards; nothing where one worker did all in this thread."""
+        executor = self.hired.executor
+        if executor.name == "serial":
+            return {}
+        count = sum(len(journal.heads) + len(journal.blocks) for journal in journals)
+        return {"shards": spread_over(executor, count) | {"peak_memory": self.peak}}
+
+    def close(self) -> None:
+        """Lets the workers go."""
+        if self.crew is not None:
+            self.crew.close()
+
+    def _start(self, journal: Journal) -> Crew:
         clock = Clock()
-        self.session = self.influence.start(ready)
-        weights = sum(lm.weights for lm in ready.lms)
-        journal.note_start(self.ledger, clock, unscorable_rows(self.influence, ready), weights)
-        return self.session
+        self.crew = self.hired.executor.crew(self.hired.make)
+        for answer in self.crew.each(ask, [Begin()]):
+            journal.note_start(answer, clock)
+        return self.crew
+
+    def _fill(self, crew: Crew, journal: Journal, names: list[str], prepared: dict[str, ndarray] | None) -> None:
+        clock = Clock()
+        answers = crew.each(ask, (journal.asks(name) for name in names), shared=prepared)
+        for name, answer in zip(names, answers, strict=True):
+            journal.file(name, answer, clock, self.reporter)
+            self.peak, clock = max(self.peak, answer.peak), Clock()
 
 
 def tell(done: Work, filed: Sequence[Filed], axes: Axes) -> None:
@@ -97,21 +118,6 @@ def tell(done: Work, filed: Sequence[Filed], axes: Axes) -> None:
         done.note(
             "barred", f"{count} of {axes.n} pool rows cannot be scored and are never picked; stages.json lists them"
         )
-
-
-def unscorable_rows(influence: Influence, context: Context) -> dict[int, str]:
-    """Positions of candidates that cannot be scored, labelled or not: the influence says so, or the response has no token
-    for the language model."""
-    if isinstance(influence, Exacting):
-        return dict.fromkeys(influence.unscorable(context), "no token to score")
-    if not context.lms:
-        return {}
-    tokenizer, silent = context.lms[0].tokenizer, {}
-    for start in range(0, len(context.pool), _CHUNK):
-        responses = [row.response for row in context.pool[start : start + _CHUNK]]
-        ids = tokenizer(responses, add_special_tokens=False, verbose=False)["input_ids"]
-        silent |= {start + k: "its response has no token" for k, tokens in enumerate(ids) if not tokens}
-    return silent
 
 
 def write_labels(folder: RunFolder, name: str, labelling: Labelling, y: ndarray) -> None:
@@ -166,5 +172,6 @@ def kept_labels(path: Path, labelling: Labelling) -> Labels | None:
     try:
         stored = read_npz(path)
     except RunError:
+        log.warning("%s is damaged; it is computed again", path)
         return None
     return labels_of(stored, labelling) if labelling.made(str(stored.get("meta"))) else None

@@ -23,15 +23,20 @@ from nncift.embed.states import RowStates
 from nncift.errors import RunError
 from nncift.influence.base import Context, Traits
 from nncift.ledger import Ledger
-from nncift.lm.device import Placement, place
+from nncift.lm.device import Placement, devices, place
 from nncift.lm.load import load_language_model, load_tokenizer, model_fingerprint
 from nncift.lm.model import LanguageModel
+from nncift.lm.server import connect
 from nncift.lm.tokens import tokenize_lesson
+from nncift.pipeline.encoding import spread_encoder
 from nncift.pipeline.setup import Setup
 from nncift.pipeline.states import in_parts, states_of
 from nncift.pipeline.vectors import Axis, Embeddings, Laid, Take
 from nncift.progress import Reporter
+from nncift.registry import is_served
 from nncift.run import Work, lists_key
+from nncift.scale.executor import Executor, in_other_processes, open_executor
+from nncift.scale.sending import Sender
 
 
 class Models:
@@ -40,6 +45,27 @@ class Models:
     def __init__(self, setup: Setup, reporter: Reporter) -> None:
         self.setup = setup
         self.reporter = reporter
+        self._executor: Executor | None = None
+        far = in_other_processes(setup.config.executor)
+        self.sender = Sender(lambda: self.executor) if far else None  # here compiled code runs on every core already
+
+    @property
+    def executor(self) -> Executor:
+        """Who does what falls into shards; a cluster is started or joined when it is first asked for."""
+        if self._executor is None:
+            config, device = self.config, self.placement.device
+            self._executor = open_executor(
+                config.executor, workers=config.workers, devices=devices(config.device, device)
+            )
+        return self._executor
+
+    def close(self) -> None:
+        """Lets the workers go."""
+        if self.sender is not None:
+            self.sender.close()
+        if self._executor is not None:
+            self._executor.close()
+            self._executor = None
 
     @property
     def config(self) -> LabelConfig | SelectConfig:
@@ -58,6 +84,8 @@ class Models:
 
     def _load(self, name: str) -> LanguageModel:
         self.reporter.begin("load", 0, "")
+        if is_served(name):
+            return self._connect(name)
         lm = load_language_model(
             name,
             self.placement,
@@ -69,6 +97,12 @@ class Models:
         if known and lm.fingerprint not in known["models"]:
             raise RunError(f"the files of {name!r} changed while the run began. Start it again.")
         self.reporter.end(f"{name}: {lm.weights / 1e6:,.0f} M weights, {self.placement.device}, {self.placement.dtype}")
+        return lm
+
+    def _connect(self, name: str) -> LanguageModel:
+        config = self.config
+        lm = connect(name, self.placement, max_length=config.max_length, trust_remote_code=config.trust_remote_code)
+        self.reporter.end(f"{name}: answers")
         return lm
 
     @cached_property
@@ -85,10 +119,12 @@ class Models:
     @cached_property
     def lm_key(self) -> dict[str, Any]:
         """What labels depend on of the language model, told without loading it where its files are here."""
-        known = [model_fingerprint(name) for name in self.config.model]
+        remote, served = self.config.trust_remote_code, all(map(is_served, self.config.model))
+        known = [model_fingerprint(name, trust_remote_code=remote) for name in self.config.model]
         if None in known:
             known = [lm.fingerprint for lm in self.lms]
-        return {"models": known, "dtype": self.placement.dtype, "quantize": self.config.quantize}
+        dtype = "served" if served else self.placement.dtype  # a server's own is not told
+        return {"models": known, "dtype": dtype, "quantize": self.config.quantize}
 
     @cached_property
     def embedder_key(self) -> dict[str, Any]:
@@ -119,12 +155,18 @@ class Models:
         if isinstance(self.embedder, SentenceEmbedder):
             self.embedder.ledger = done.ledger
         width = self.embedder.dimension if isinstance(self.embedder, Precomputed) else 0
+        encoder = spread_encoder(self.executor, self.embedder, self.placement.device, done.ledger)
         for role, pool in pools:
             if isinstance(self.embedder, Precomputed):
                 vectors[role] = self.embedder.vectors(pool, role=role).take
                 continue
             embedded = embed_rows(
-                self.embedder, pool, folder=cache_folder() / "embeddings", role=role, on_progress=self.reporter.advance
+                self.embedder,
+                pool,
+                folder=cache_folder() / "embeddings",
+                role=role,
+                on_progress=self.reporter.advance,
+                encode=encoder,
             )
             if not counts:  # an encoder of the user's own has no hook
                 done.ledger.encoder_forwards += embedded.computed
@@ -132,6 +174,8 @@ class Models:
             vectors[role], width = embedded.vectors.__getitem__, embedded.vectors.shape[1]
         if truncated:
             done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
+        if encoder is not None:
+            done.facts["shards"] = encoder.record()
         rows = sum(len(pool) for _, pool in pools)
         self.reporter.end(f"{rows:,} rows, {done.ledger.encoder_forwards:,} newly encoded")
         return self._by_axis(vectors, width)

@@ -13,6 +13,7 @@ from nncift.config import LabelConfig, SelectConfig
 from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.influence.base import Context, Influence
+from nncift.pipeline.served import check_served
 
 
 def choose_difficulty(config: LabelConfig | SelectConfig, budget: int) -> Influence | None:
@@ -32,6 +33,7 @@ def choose_difficulty(config: LabelConfig | SelectConfig, budget: int) -> Influe
         raise ConfigError(f"--difficulty {name} does not say how hard a row is. Use perplexity or length.")
     if traits.needs_model and not config.model:
         raise ConfigError(f"--difficulty {name} needs a language model: add --model, or use --difficulty length.")
+    check_served(config, difficulty)
     if config.phases > budget:
         raise ConfigError(f"--phases {config.phases} is more than the {budget} rows to choose.")
     return difficulty

@@ -97,7 +97,7 @@ def make_ranker(
     if len(own) == axes.n:
         raise ConfigError("no row of the pool can be scored by this language model; rejected rows say why.")
     helped = ids_of(axes.rows[: axes.m]) or ["every target"]
-    layout = Filling(axes, setup.route.backend, barred, config.threads)
+    layout = Filling(axes, setup.route.backend, barred, config.threads, models.sender)
 
     @cache
     def filled() -> tuple[Kernels, int]:
@@ -132,7 +132,7 @@ def make_ranker(
             function = SparseCoverage.of(whole, config.entries, threads=config.threads)
         assert setup.allowance is not None
         lengths = models.lengths if setup.allowance.tokens is not None else None
-        search = Search(config.optimizer, config.epsilon, config.seed, config.parts, config.threads)
+        search = Search(config.optimizer, config.epsilon, config.seed, config.parts, config.threads, models.sender)
         ties = generator(config.seed, "ties").permutation(axes.n)
         ranking = greedy(
             function, setup.allowance.limits(budget, own, lengths), rest=kernels.means, search=search, ties=ties

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -19,8 +20,10 @@ from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.ranking import Ranked
 from nncift.pipeline.setup import Setup
-from nncift.run import RunFolder, StageRecord, Work
+from nncift.run import RunFolder, StageRecord, Work, environment
 from nncift.selection import Picks, source_positions
+
+log = logging.getLogger(__name__)
 
 CURVE = "learning.json"
 """The learning curve of labels that were drawn in rounds."""
@@ -52,6 +55,8 @@ def input_notes(setup: Setup) -> dict[str, str]:
         notes["design"] = f"--design adaptive plays no part for `{setup.influence.traits.name}` here: {why}"
     if isinstance(config, SelectConfig) and setup.exact and config.features == "states":
         notes["unread"] = "every influence is computed and nothing estimated; --features plays no part"
+    if setup.wants_states and not setup.reads_states:
+        notes["states"] = "a server gives no states of the rows: the estimator reads their embeddings (--features)"
     return {kind: text for kind, text in (notes | _advice(setup)).items() if text}
 
 
@@ -148,6 +153,30 @@ def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int]
     with folder.atomic(name) as part:
         write_rows(pool, positions, part)
     done.files.append(name)
+
+
+def write_environment(folder: RunFolder, machine: dict[str, Any]) -> dict[str, str]:
+    """Writes `environment.json`, with the packages of earlier runs in the folder beside those of now; what there is to say
+    where these are others: stages that were done with them stay."""
+    now, earlier = environment(machine), _packages_before(folder.path / "environment.json")
+    before = [one for one in earlier if one != now["packages"]]
+    folder.write_json("environment.json", now | ({"earlier_packages": before} if before else {}))
+    changed = [name for name, one in now["packages"].items() if before and before[0].get(name, one) != one]
+    if not changed or not folder.records or earlier[0] == now["packages"]:
+        return {}
+    told = ", ".join(f"{name} {before[0][name]} then, {now['packages'][name]} now" for name in changed)
+    sentence = f"what an earlier run left here was made with other packages ({told}), and is used as it is"
+    log.warning("%s", sentence)
+    return {"packages": sentence}
+
+
+def _packages_before(path: Path) -> list[dict[str, str]]:
+    """The packages of the last run in a folder, and of those before."""
+    try:
+        last = json.loads(path.read_text(encoding="utf-8"))
+        return [dict(last["packages"]), *map(dict, last.get("earlier_packages", []))]
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return []
 
 
 def write_done(folder: RunFolder, setup: Setup, chosen: int, notes: Mapping[str, str]) -> Path:

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import json
+import logging
 from collections.abc import Mapping
 from contextlib import closing
 from dataclasses import dataclass, replace
 from functools import cache
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from nncift.config import SelectConfig
 from nncift.data.arrays import read_npz
 from nncift.data.labels import Labels
-from nncift.errors import ConfigError, RunError
+from nncift.disk import unsealed
+from nncift.errors import ConfigError, NnciftError, RunError
 from nncift.estimator.base import Fitted
 from nncift.estimator.budget import LabelBudget
 from nncift.estimator.features import Features
@@ -33,8 +36,10 @@ from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent
 from nncift.recipe import read_recipe
 from nncift.registry import is_folder
-from nncift.run import RunFolder, StageRecord, content_key
+from nncift.run import RunFolder, StageRecord, as_left, content_key
 from nncift.selection import Selection
+
+log = logging.getLogger(__name__)
 
 
 def reopen(path: str | Path, *, pool: str | None = None, target: str | None = None) -> Selection:
@@ -54,10 +59,15 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
     config = replace(config, pool=pool or config.pool, target=target or config.target)
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
+    with as_left(place):
+        return _reopened(place, config)
+
+
+def _reopened(place: Path, config: SelectConfig) -> Selection:
     setup = prepare(config, twins=stored_twins(place, config))
     objective = setup.objective
     assert objective is not None
-    with closing(RunFolder(place)) as folder:
+    with closing(RunFolder(place, reading=True)) as folder:
         record = folder.records.get("select")
         used = {name: stage for name, stage in folder.records.items() if name != "select"}
         setup = _as_it_was(setup, place, folder.records)
@@ -72,7 +82,7 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
                 f"the rows, options or files of the run in {str(place)!r} are not what they were when it finished. "
                 f"Do it again with `nncift run {place / 'recipe.yaml'}`, or evaluate its subset file with --pool."
             )
-        done = json.loads((place / "done.json").read_text(encoding="utf-8"))
+        done, spent = (_told(place / name) for name in ("done.json", "costs.json"))
         fidelity = place / "fidelity.json"
         picks = receipt.read_picks(folder, record)
     barred = receipt.barred(used)
@@ -89,17 +99,34 @@ def reopen(path: str | Path, *, pool: str | None = None, target: str | None = No
         pool=setup.pool,
         picks=picks,
         objective=objective.name,
-        fidelity=json.loads(fidelity.read_text(encoding="utf-8")) if fidelity.is_file() else None,
-        costs=json.loads((place / "costs.json").read_text(encoding="utf-8")),
+        fidelity=_judged(fidelity) if fidelity.is_file() else None,
+        costs=spent,
         facts=record.facts,
         notes=done["notes"],
-        subset=place / done["subset"],
+        subset=place / Path(done["subset"]).name,
         folder=place,
         ranker=lambda budget: ranker.rank(budget).picks,
         influences=ranker.influences,
         inside=ranker.inside,
         learning=receipt.read_curve(place, used),
     )
+
+
+def stands(path: Path) -> bool:
+    """Whether `reopen` gives the run in a folder, after a note where it does not."""
+    try:
+        reopen(path)
+    except NnciftError as error:
+        log.warning("%s", error)
+        return False
+    return True
+
+
+def _judged(path: Path) -> dict[str, Any]:
+    found = json.loads(path.read_text(encoding="utf-8"))
+    if not isinstance(found["sentence"], str):
+        raise ValueError(f"{path.name} does not say how well the estimator agrees")
+    return found
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,11 +159,16 @@ def reopen_estimator(path: str | Path) -> Learnt:
     place = Path(path)
     reopen(place)  # refuses what is not whole
     config = _read(place)
-    with closing(RunFolder(place)) as folder:
+    with as_left(place):
+        return _learnt(place, config)
+
+
+def _learnt(place: Path, config: SelectConfig) -> Learnt:
+    with closing(RunFolder(place, reading=True)) as folder:
         setup = _as_it_was(prepare(config, twins=stored_twins(place, config)), place, folder.records)
     if setup.exact or (setup.pairs is None and not config.takes_over):
         raise ConfigError(
-            f"the run in {str(path)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
+            f"the run in {str(place)!r} has no estimator: every influence was computed. Select with --labels 5% to have one."
         )
     models = Models(setup, Silent())
     made_by = expected_features(models) if config.takes_over else content_key(models.features_key)
@@ -148,9 +180,18 @@ def reopen_estimator(path: str | Path) -> Learnt:
     return Learnt(models, fitted, targets, pool, sure=len(setup.axes.rows) <= setup.axes.m and not config.takes_over)
 
 
+def _told(path: Path) -> dict[str, Any]:
+    try:
+        return unsealed(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise RunError(
+            f"{path} is missing or damaged. Make it again with `nncift run {path.parent / 'recipe.yaml'}`."
+        ) from error
+
+
 def _read(place: Path) -> SelectConfig:
-    """The recipe of a run folder; an estimator that was taken over is read from its copy there."""
-    config = read_recipe(place / "recipe.yaml")
+    """The recipe of a run folder; an estimator that was taken over is read from its copy there, and no cluster is needed."""
+    config = replace(read_recipe(place / "recipe.yaml"), executor="serial", workers=0)
     return replace(config, estimator=str(place)) if is_folder("estimator", config.estimator) else config
 
 

@@ -29,7 +29,7 @@ from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.setup import Setup
 from nncift.progress import Reporter
-from nncift.run import RunFolder, StageRecord, Work, content_key
+from nncift.run import RunFolder, StageRecord, Work, as_left, content_key
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,11 +55,13 @@ class Reuse:
             ConfigError: the models of this run do not give the features that it was trained on.
         """
         estimator = make_estimator(self.donor.name)
-        vectors = np.load(self.donor.folder / "embeddings" / "columns.npy", mmap_mode="r", allow_pickle=False)
-        if self.models.embedder.dimension != vectors.shape[1]:
+        with as_left(self.donor.folder):
+            vectors = np.load(self.donor.folder / "embeddings" / "columns.npy", mmap_mode="r", allow_pickle=False)
+            width = vectors.shape[1]
+        if self.models.embedder.dimension != width:
             raise ConfigError(
                 f"--embedder gives vectors of {self.models.embedder.dimension} numbers, and the estimator in "
-                f"{str(self.donor.folder)!r} was trained on {vectors.shape[1]}. Embed the new rows by the same model."
+                f"{str(self.donor.folder)!r} was trained on {width}. Embed the new rows by the same model."
             )
         return load(self.donor.folder / ESTIMATOR, estimator, features=expected_features(self.models))
 
@@ -149,6 +151,11 @@ def expected_features(models: Models) -> str | None:
 def learnt_rows(donor: Donor) -> tuple[Features | None, Features]:
     """What an estimator read of the targets and of the pool that it was trained on; no targets of a pointwise influence.
     Rows are told apart by their position alone."""
+    with as_left(donor.folder):
+        return _learnt_rows(donor)
+
+
+def _learnt_rows(donor: Donor) -> tuple[Features | None, Features]:
     sizes = json.loads(str(read_npz(donor.folder / "labels.npz")["meta"]))
     states = read_states(donor.folder) if donor.reads_states else (None, None)
     found = []

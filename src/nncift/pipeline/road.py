@@ -4,41 +4,36 @@ from __future__ import annotations
 
 import json
 import logging
-import shutil
 from collections.abc import Callable
 from contextlib import closing
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cache
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 from nncift.config import LabelConfig, SelectConfig
 from nncift.data.arrays import read_npz, write_npz
 from nncift.data.labels import Labels
-from nncift.data.views import take
 from nncift.errors import ConfigError
 from nncift.estimator.base import Fitted
 from nncift.estimator.budget import LabelBudget
 from nncift.estimator.fidelity import measure
 from nncift.estimator.storage import load, save
-from nncift.influence.base import Context
-from nncift.ledger import Ledger
 from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
+from nncift.pipeline.choice import choice_stage
+from nncift.pipeline.desk import hire
 from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.facts import facts_of
 from nncift.pipeline.features import STATES, Readable, read_states, readable
-from nncift.pipeline.inputs import kernel_shape
+from nncift.pipeline.footprint import refuse_too_large
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
 from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
-from nncift.pipeline.phases import phases_of
-from nncift.pipeline.ranking import Ranked, make_ranker
+from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
 from nncift.pipeline.setup import Setup, prepare, with_labels
@@ -47,7 +42,8 @@ from nncift.pipeline.twins import tell_twins
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Reporter, Silent
 from nncift.recipe import resolved, write_recipe
-from nncift.run import RunFolder, StageRecord, Work, content_key, environment
+from nncift.run import RunFolder, StageRecord, Work, content_key
+from nncift.scale.executor import check_executor
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -59,14 +55,15 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
     Raises:
         NnciftError: anything that a user can mend.
     """
+    check_executor(config.executor)
     config = inherit(config)
     if config.output is None:
         raise ConfigError("no run folder: add -o RUN.")
     setup = prepare(config, reporter)
     assert setup.objective is not None
-    _ = setup.route  # refuses before anything is spent
-    with closing(RunFolder(Path(config.output))) as folder:
-        return _Road(folder, setup, reporter or Silent()).select(config, setup.objective)
+    refuse_too_large(setup)  # before anything is spent
+    with closing(RunFolder(Path(config.output))) as folder, closing(_Road(folder, setup, reporter or Silent())) as road:
+        return road.select(config, setup.objective)
 
 
 def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
@@ -80,11 +77,12 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
     """
     if config.output is None or not config.output.endswith(".npz"):
         raise ConfigError(f"the labels file is {config.output!r}; name it with -o labels.npz.")
+    check_executor(config.executor)
     setup = prepare(config)
+    refuse_too_large(setup)
     final = Path(config.output)
     place = final.with_name(f"{final.stem}.labelling")
-    with closing(RunFolder(place)) as folder:
-        road = _Road(folder, setup, reporter or Silent())
+    with closing(RunFolder(place)) as folder, closing(_Road(folder, setup, reporter or Silent())) as road:
         for sentence in receipt.input_notes(setup).values():
             log.warning("%s", sentence)
         road.tell_rows()
@@ -97,7 +95,7 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
             (place / "labels.npz").replace(final)
         if any(pool.rejected for _, pool in setup.pools()):
             (place / "rejected.jsonl").replace(final.with_name(f"{final.stem}.rejected.jsonl"))
-        shutil.rmtree(place)
+        folder.remove()
     return labels
 
 
@@ -113,6 +111,10 @@ class _Road:
         self.features = cache(self._features)
         self.used: dict[str, StageRecord] = {}
         self.rounds: Rounds | None = None
+
+    def close(self) -> None:
+        """Lets the workers go."""
+        self.models.close()
 
     def select(self, config: SelectConfig, objective: Objective | Rule) -> Selection:
         """The whole road."""
@@ -138,7 +140,7 @@ class _Road:
         record = self._stage(
             "select",
             select_depends(setup, self.models, config, objective, self.used),
-            lambda done: self._choose(done, config, ranker.rank, labels),
+            choice_stage(config, self.models, folder, ranker.rank, labels, self.reporter),
         )
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
@@ -203,16 +205,13 @@ class _Road:
         """Exact influences of the chosen pairs."""
         setup, config = self.setup, self.setup.config
         seen = self.embeddings() if setup.influence.traits.needs_embeddings else None
-
-        def context(ledger: Ledger) -> Context:
-            return self.models.context(seen, ledger)
-
+        hired = hire(self.models, seen, self.reporter)
         if setup.rounds is not None and isinstance(config, SelectConfig):
             estimator = make_estimator(config.estimator, hidden=config.hidden)
             self.rounds = Rounds(setup, self.models, estimator, self.features(), self.reporter)
-            work = self.rounds.stage(self.folder, labelling, context)
+            work = self.rounds.stage(self.folder, labelling, hired)
         else:
-            work = label_stage(self.folder, labelling, context, self.reporter)
+            work = label_stage(self.folder, labelling, hired, self.reporter)
         self._stage("label", labelling.meta, work)
         remove_journal(self.folder, labelling)
         stored = read_npz(self.folder.path / "labels.npz")
@@ -235,8 +234,7 @@ class _Road:
         with self.folder.atomic("recipe.yaml") as part:
             write_recipe(resolved(config), part)
         receipt.write_rejects(self.folder, self.setup)
-        self.folder.write_json("environment.json", environment(machine))
-        return notes
+        return notes | receipt.write_environment(self.folder, machine)
 
     def _stage(self, name: str, depends: dict[str, Any], work: Callable[[Work], None]) -> StageRecord:
         self.used[name] = self.folder.stage(name, depends, work)
@@ -316,31 +314,3 @@ class _Road:
         seen = self.features()
         self._stage("estimate", reuse.depends(self.used), reuse.work(labels, seen, self.reporter))
         return reuse.read()
-
-    def _choose(self, done: Work, config: SelectConfig, rank: Callable[[int], Ranked], labels: Labels | None) -> None:
-        setup, difficulty, count = self.setup, self.setup.difficulty, config.phases
-        self.reporter.begin("select", 0, "")
-        ranked = rank(setup.budget)
-        picks = ranked.picks
-        if difficulty is not None:
-            rows = take(setup.axes.columns, picks.order)
-            context = self.models.rows_context(difficulty.traits, rows, done.ledger)
-            picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
-        receipt.write_picks(self.folder, setup.pool, picks, done)
-        done.facts["objective"] = setup.why
-        if not setup.exact:
-            done.ledger.pair_predictions = int(np.prod(kernel_shape(setup.axes)))
-            done.ledger.flops += ranked.flops
-        if not setup.exact and labels is not None:
-            had = np.isin(np.arange(setup.axes.n), labels.j)
-            done.facts |= {"picks_with_labels": float(had[picks.order].mean()), "rows_with_labels": float(had.mean())}
-        if sentence := receipt.short_of(setup, len(picks.order)):
-            done.note("budget", sentence)
-        if ranked.bound is not None:
-            done.facts["entries"] = asdict(ranked.bound)
-        if ranked.sampling_error is not None:
-            done.facts["sampling_error"] = ranked.sampling_error
-        for kind, sentence in receipt.choice_notes(ranked, picks).items():
-            done.note(kind, sentence)
-        gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
-        self.reporter.end(f"{len(picks.order):,} picks{gains}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
+from contextlib import closing
 from dataclasses import dataclass, field, replace
 from typing import Any
 
@@ -18,9 +19,8 @@ from nncift.estimator.adaptive import adaptive_pairs
 from nncift.estimator.base import Estimator, Fitted, Unsure
 from nncift.estimator.budget import LabelBudget
 from nncift.estimator.rounds import Learnt, Round, View, learn_in_rounds
-from nncift.influence.base import Context
-from nncift.ledger import Ledger
 from nncift.objective.base import Objective, Rule
+from nncift.pipeline.desk import Hired
 from nncift.pipeline.drawing import draw_pairs, plain_design
 from nncift.pipeline.features import Readable
 from nncift.pipeline.inputs import kernel_shape
@@ -62,14 +62,12 @@ class Rounds:
     flops: int = 0
     last: Fitted | None = None
 
-    def stage(
-        self, folder: RunFolder, labelling: Labelling, context: Callable[[Ledger], Context]
-    ) -> Callable[[Work], None]:
+    def stage(self, folder: RunFolder, labelling: Labelling, hired: Hired) -> Callable[[Work], None]:
         """The work of the labelling stage, for `RunFolder.stage`. A kill loses a block at most: what is drawn follows from the
         options and from earlier labels, so that a second call finds every round that was done and fits it again."""
 
         def work(done: Work) -> None:
-            teacher = Teacher(labelling.influence, context, self.reporter)
+            teacher = Teacher(hired, self.reporter)
             journals: list[Journal] = []
 
             def label(pairs: Pairs) -> Float[ndarray, " L"]:
@@ -77,13 +75,15 @@ class Rounds:
                 journals.append(Journal(folder, part, journals[-1] if journals else None))
                 return teacher.label(journals[-1]).y
 
-            learnt = self._learn(label, lambda: journals[0].silent())
+            with closing(teacher):
+                learnt = self._learn(label, lambda: journals[0].silent())
             filed = [journal.collect() for journal in journals]
             tell(done, filed, labelling.axes)
             write_labels(folder, "labels.npz", replace(labelling, pairs=learnt.pairs), learnt.y)
             folder.write_json(CURVE, self._curve(learnt, journals))
             done.files += ["labels.npz", CURVE]
             done.facts |= {"labels": len(learnt.y), "rounds": self._costs(learnt, filed)}
+            done.facts |= teacher.spread(journals)
             done.ledger.flops += self.flops
             done.times["seconds"] += sum(self.spent)
             for kind, sentence in self.notes.items():

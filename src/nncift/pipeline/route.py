@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from nncift.objective.base import Kernels
 from nncift.objective.coverage import FacilityLocation
 from nncift.pipeline.blocks import kernel_bytes
 from nncift.pipeline.inputs import Axes, kernel_shape
+from nncift.pipeline.room import memory
 
 Backend = Literal["dense", "tiled"]
 """Whether kernels are stored, or evaluated line by line whenever a line is needed."""
@@ -128,11 +128,6 @@ def choose_route(axes: Axes, asked: str, *, whole: str, factors: int) -> Route:
     elif whole:
         why = f"because {whole}"
     return Route(backend, shape, need, beside, have, why)
-
-
-def memory() -> int:
-    """Bytes of this machine's memory."""
-    return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
 
 
 def _too_large(axes: Axes, need: int, have: int, whole: str) -> str:

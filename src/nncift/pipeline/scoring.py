@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from nncift.config import ScoreConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool, numbers_of
 from nncift.data.write import write_rejected
+from nncift.embed.base import Embedder
 from nncift.embed.choose import embed_rows, load_embedder
 from nncift.embed.precomputed import Precomputed
 from nncift.errors import ConfigError
@@ -27,11 +29,14 @@ from nncift.estimator.features import Features
 from nncift.estimator.means import FittedMeans
 from nncift.ledger import Ledger
 from nncift.lm.atomic import write_whole
+from nncift.lm.device import devices
+from nncift.pipeline.encoding import spread_encoder
 from nncift.pipeline.features import row_features
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.reopening import Learnt, reopen_estimator
 from nncift.pipeline.states import states_of
 from nncift.progress import Reporter, Silent
+from nncift.scale.executor import check_executor, open_executor
 
 log = logging.getLogger(__name__)
 
@@ -87,6 +92,7 @@ def score(config: ScoreConfig, reporter: Reporter | None = None) -> Scored:
     *Cost*: an embedding of each new row, and where the run's estimator reads states one forward of its language model;
     no influence. The means over m targets take linear time.
     """
+    check_executor(config.executor)
     place = None if config.output is None else Path(config.output)
     if place is not None and not place.parent.is_dir():
         raise ConfigError(
@@ -151,6 +157,16 @@ def unlike(pool: Features, new: Features) -> ndarray:
     return far
 
 
+def _embedded(
+    embedder: Embedder | Precomputed, new: Pool, config: ScoreConfig, device: str, reporter: Reporter
+) -> Float[ndarray, "n d"]:
+    """The vectors of new rows, encoded by the workers that the user asked for."""
+    with closing(open_executor(config.executor, workers=config.workers, devices=devices(device, device))) as executor:
+        encoder = spread_encoder(executor, embedder, device, Ledger())
+        folder = cache_folder() / "embeddings"
+        return embed_rows(embedder, new, folder=folder, on_progress=reporter.advance, encode=encoder).vectors
+
+
 def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter) -> Features:
     """What the run's estimator reads of new rows."""
     models = learnt.models
@@ -168,7 +184,7 @@ def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter
     elif config.embedder is not None:
         raise ConfigError("new rows are embedded as the run was; leave --embedder out.")
     reporter.begin("embed", len(new), "rows")
-    vectors = embed_rows(embedder, new, folder=cache_folder() / "embeddings", on_progress=reporter.advance).vectors
+    vectors = _embedded(embedder, new, config, models.placement.device, reporter)
     reporter.end(f"{len(new):,} rows")
     states = None
     if models.setup.reads_states:

@@ -30,8 +30,10 @@ from nncift.pipeline.making import influence_key, make_estimator
 from nncift.pipeline.phases import choose_difficulty
 from nncift.pipeline.probe import draw_probe
 from nncift.pipeline.route import Route, choose_route, refuse_entries
+from nncift.pipeline.served import check_served, is_behind_server
 from nncift.pipeline.twins import Twins, without_twins
 from nncift.progress import Reporter
+from nncift.redact import redacted
 from nncift.run import lists_key
 
 FEWEST_LABELS = 10  # fewer cannot even be held out
@@ -160,7 +162,12 @@ class Setup:
 
     @property
     def reads_states(self) -> bool:
-        """Whether the estimator reads the language model's states of the rows, a forward for each."""
+        """Whether the estimator reads the language model's states of the rows, a forward for each; a server gives none."""
+        return self.wants_states and not is_behind_server(self.config)
+
+    @property
+    def wants_states(self) -> bool:
+        """Whether it would."""
         config = self.config
         if self.exact or not isinstance(config, SelectConfig) or config.features == "embedding":
             return False
@@ -194,7 +201,7 @@ class Setup:
             drawn = self.rounds.record() | {"design": self.config.design, "seed": self.config.seed}
         depends = {
             "influence": influence_key(self.config.influence, self.influence),
-            "options": self.config.teacher_options() | files_read(self.influence),
+            "options": redacted(self.config.teacher_options()) | files_read(self.influence),
             "rows": self.axes.fingerprint,
             "targets": self.axes.m,
             "pool": self.axes.n,
@@ -226,6 +233,7 @@ def prepare(
     """
     influence = make_influence(config)
     traits = influence.traits
+    check_served(config, influence)
     if not config.model and traits.needs_model:
         raise ConfigError(
             f"the influence `{influence.traits.name}` needs a language model: add --model, for example --model gemma-3-270m "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, overload
@@ -22,10 +23,13 @@ from nncift.embed.precomputed import Precomputed
 from nncift.embed.sentence import SentenceEmbedder
 from nncift.errors import ConfigError, RunError
 from nncift.ledger import Ledger
-from nncift.lm.device import place
+from nncift.lm.device import devices, place
+from nncift.pipeline.encoding import spread_encoder
 from nncift.pipeline.vectors import Take, read_embeddings
+from nncift.plain import DAMAGE
 from nncift.progress import Reporter, Silent
 from nncift.run import Clock, RunFolder, Work, content_key, file_hash, lists_key, read_records
+from nncift.scale.executor import open_executor
 
 FILE = "twins.json"
 """Where a run folder keeps which rows were left out, and for which."""
@@ -169,7 +173,16 @@ def without_twins(
         if isinstance(embedder, SentenceEmbedder):
             embedder.ledger = ledger
         reporter.begin("embed", len(pool), "rows")
-        found = embed_rows(embedder, pool, folder=cache_folder() / "embeddings", on_progress=reporter.advance)
+        with closing(
+            open_executor(config.executor, workers=config.workers, devices=devices(config.device, device))
+        ) as own:
+            found = embed_rows(
+                embedder,
+                pool,
+                folder=cache_folder() / "embeddings",
+                on_progress=reporter.advance,
+                encode=spread_encoder(own, embedder, device, ledger),
+            )
         reporter.end(f"{len(pool):,} rows, {found.computed:,} newly encoded")
         from_file = found.vectors.__getitem__
     reporter.begin("dedup", len(pool), "rows")
@@ -203,7 +216,7 @@ def stored_twins(place: Path, config: SelectConfig) -> Twins | None:
         told = json.loads((place / FILE).read_text(encoding="utf-8"))
         dropped = {str(one["id"]): Twin(str(one["twin"]), float(one["cosine"])) for one in told["dropped"]}
         return Twins(float(told["threshold"]), int(told["of"]), dropped, {}, Ledger(), {})
-    except (OSError, ValueError, KeyError, TypeError) as error:
+    except (OSError, *DAMAGE) as error:
         raise RunError(
             f"{place / FILE} is missing or damaged. Make it again with `nncift run {place / 'recipe.yaml'}`."
         ) from error

@@ -12,7 +12,7 @@ from numpy import ndarray
 
 from nncift.data.arrays import write_blocks
 from nncift.embed.base import BLOCK
-from nncift.run import RunFolder
+from nncift.run import RunFolder, as_left
 
 FILES = ("embeddings/rows.npy", "embeddings/columns.npy")
 """Where a run folder keeps the vectors of both axes."""
@@ -76,5 +76,8 @@ class Laid:
 def read_embeddings(folder: Path) -> Embeddings:
     """The vectors that a run folder keeps; what is not looked at is not read."""
     # copy on write: torch warns of arrays that cannot be written to, and the file stays as it is
-    rows, columns = (np.asarray(np.load(folder / name, mmap_mode="c", allow_pickle=False)) for name in FILES)
+    with as_left(folder):
+        rows, columns = (np.asarray(np.load(folder / name, mmap_mode="c", allow_pickle=False)) for name in FILES)
+        if not rows.ndim == columns.ndim == 2 or rows.shape[1] != columns.shape[1]:
+            raise ValueError(f"vectors of the shapes {rows.shape} and {columns.shape}")
     return Embeddings(rows, columns)

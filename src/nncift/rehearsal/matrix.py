@@ -11,10 +11,10 @@ import numpy as np
 from jaxtyping import Bool, Float32, Int
 from numpy import ndarray
 
-from nncift.data.arrays import read_npz
+from nncift.data.given import given_arrays, row_ids
 from nncift.data.rows import Example, Pool
 from nncift.data.views import take
-from nncift.errors import DataError, RunError
+from nncift.errors import DataError
 
 log = logging.getLogger(__name__)
 
@@ -73,13 +73,8 @@ def read_matrix(path: Path) -> Matrix:
     """
     if not path.is_file():
         raise DataError(f"no influences at {str(path)!r}. {_MEND}")
-    try:
-        arrays = read_npz(path)
-    except RunError as error:
-        raise DataError(
-            f"{str(path)!r} cannot be read as an .npz: it is damaged, or of another kind. {_MEND}"
-        ) from error
-    target_ids, pool_ids = (_ids(arrays, name, path) for name in ("target_ids", "pool_ids"))
+    arrays = given_arrays(path, ("target_ids", "pool_ids", "values", "i", "j", "y"), mend=_MEND)
+    target_ids, pool_ids = (tuple(row_ids(arrays, name, path, mend=_MEND)) for name in ("target_ids", "pool_ids"))
     shape = (max(1, len(target_ids)), len(pool_ids))
     values = _values(arrays, shape, path)
     known = np.isfinite(values)
@@ -124,18 +119,6 @@ def named_rows(ids: Sequence[str], pool: Pool, what: str) -> Sequence[Example]:
     return take(pool.examples, [place[name] for name in ids])
 
 
-def _ids(arrays: dict[str, ndarray], name: str, path: Path) -> tuple[str, ...]:
-    found = arrays.get(name)
-    if found is None or found.ndim != 1 or not (found.dtype.kind in "Uiu" or found.size == 0):
-        kind = "no array" if found is None else f"{found.dtype} {found.shape}, not one text per row in"
-        raise DataError(f"{path} has {kind} `{name}`. {_MEND}")
-    ids = tuple(map(str, found.tolist()))
-    if len(set(ids)) < len(ids):
-        twice = next(one for one in ids if ids.count(one) > 1)
-        raise DataError(f"{path} has the id {twice!r} twice in `{name}`. Ids must differ.")
-    return ids
-
-
 def _values(arrays: dict[str, ndarray], shape: tuple[int, int], path: Path) -> Float32[ndarray, "m n"]:
     m, n = shape
     values = arrays["values"] if "values" in arrays else _from_pairs(arrays, shape, path)
@@ -159,12 +142,9 @@ def _from_pairs(arrays: dict[str, ndarray], shape: tuple[int, int], path: Path) 
         raise DataError(f"{path}: `i`, `j` and `y` must be lists of one length, positions as whole numbers. {_MEND}")
     if len(i) and (i.min() < 0 or i.max() >= m or j.min() < 0 or j.max() >= n):
         raise DataError(f"{path}: a position lies outside its {m:,} targets and {n:,} candidates. {_MEND}")
-    covered = np.zeros(shape, dtype=bool)
-    covered[i, j] = True
-    if not covered.all():
-        raise DataError(
-            f"{path} holds {covered.sum():,} of {m * n:,} pairs, and every one is needed to judge by. {_MEND}"
-        )
+    pairs = len(np.unique(i.astype(np.int64) * n + j.astype(np.int64)))
+    if pairs < m * n:
+        raise DataError(f"{path} holds {pairs:,} of {m * n:,} pairs, and every one is needed to judge by. {_MEND}")
     values = np.empty(shape, dtype=y.dtype)
     values[i, j] = y
     return values

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
 from jaxtyping import Float, Float64, Int
@@ -16,6 +17,7 @@ from nncift.report.shown import bytes_of, fitting, plain
 from nncift.seeds import generator
 
 _FITTED = 1000  # points that the axes are fitted to: a wide singular value decomposition of more takes seconds
+_AT_ONCE = 64  # vectors
 _TEXT, _ID = 200, 80  # characters
 _BYTES = 1_200_000  # of all texts
 
@@ -61,7 +63,7 @@ def landscape(run: Run, most: int) -> Landscape | Missing:
         return Missing(
             f"The influence `{run.config.influence}` reads no embeddings here, so there is nothing to lay out as a map."
         )
-    rows, columns = (np.load(path, mmap_mode="r", allow_pickle=False) for path in paths)
+    rows, columns = paths
     targets: Sequence[Example] = run.picked.inside.targets if run.picked else ()
     draw = generator(run.config.seed, "report/map")
     others = np.flatnonzero(~run.is_chosen)
@@ -70,7 +72,7 @@ def landscape(run: Run, most: int) -> Landscape | Missing:
     at_other = np.sort(others[draw.permutation(len(others))[:left]])
     at_chosen = run.order[:chosen]
     points, explained = flat(
-        np.concatenate([columns[at_other], rows[at_target], columns[at_chosen]]),
+        np.concatenate([_vectors(columns, at_other), _vectors(rows, at_target), _vectors(columns, at_chosen)]),
         generator(run.config.seed, "report/axes"),
     )
     parts = np.split(points, np.cumsum([len(at_other), len(at_target)]))
@@ -102,6 +104,13 @@ def flat(vectors: Float[ndarray, "p d"], draw: np.random.Generator) -> tuple[Flo
     points[:, : len(axes)] = centred @ axes.T
     whole = float((scale**2).sum())
     return points, float((scale[:2] ** 2).sum()) / whole if whole else 1.0
+
+
+def _vectors(path: Path, at: Int[ndarray, " p"]) -> Float[ndarray, "p d"]:
+    """Some vectors of a file. It is opened anew for a few at a time: the system maps its pages in large pieces, and with some
+    thousand vectors from all over it the whole file, which would count as memory of this process."""
+    groups = np.array_split(at, max(1, len(at) // _AT_ONCE))
+    return np.concatenate([np.load(path, mmap_mode="r", allow_pickle=False)[some] for some in groups])
 
 
 def _shares(chosen: int, targets: int, others: int, most: int) -> tuple[int, int, int]:

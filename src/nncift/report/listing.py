@@ -71,13 +71,11 @@ def listing(run: Run, most: int) -> Listing:
     found = run.means
     means = None if isinstance(found, Missing) else found[0]
     helps = _most_helped(run, np.concatenate([shown, at_next]))
-    chosen = list(zip(run.chosen, run.gains.tolist(), [entry["reason"] for entry in run.entries], strict=True))[
-        : len(shown)
-    ]
+    chosen = [(run.chosen[k], float(run.gains[k]), run.entries[k]["reason"]) for k in range(len(shown))]
     others: list[tuple[Example, float | None, str]] = []
     if run.pool is not None:
         others = [(run.pool.examples[int(k)], None, why) for k, why in zip(at_next, why_next, strict=True)]
-    every = [(row, gain, why) for row, gain, why in chosen] + others
+    every = [*chosen, *others]
     ranks = [*range(1, len(shown) + 1), *range(len(run) + 1, len(run) + 1 + len(others))]
     known = [None if means is None else float(means[k]) for k in (*shown, *at_next)]
 

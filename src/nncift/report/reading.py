@@ -19,7 +19,9 @@ from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool
 from nncift.errors import NnciftError, RunError
 from nncift.pipeline.reopening import reopen
+from nncift.plain import DAMAGE
 from nncift.recipe import read_recipe
+from nncift.run import as_left
 from nncift.selection import Inside, Selection
 
 CHEAP = 20_000_000
@@ -125,11 +127,12 @@ class Run:
         path = self.folder / "labels.npz"
         if not path.is_file():
             return Missing(f"No influence lies in the folder, and {self.why_not_inside}.")
-        stored = read_npz(path)
-        j, y = stored["j"], stored["y"].astype(np.float64)
-        own = (j < self.of) & np.isfinite(y)
-        counts = np.bincount(j[own], minlength=self.of)
-        sums = np.bincount(j[own], weights=y[own], minlength=self.of)
+        with as_left(self.folder):
+            stored = read_npz(path)
+            j, y = stored["j"], stored["y"].astype(np.float64)
+            own = (j < self.of) & np.isfinite(y)
+            counts = np.bincount(j[own], minlength=self.of)
+            sums = np.bincount(j[own], weights=y[own], minlength=self.of)
         return np.where(counts > 0, sums / np.maximum(counts, 1), np.nan), True
 
 
@@ -148,6 +151,11 @@ def open_run(folder: str | Path, picked: Selection | None = None) -> Run:
     config = read_recipe(place / "recipe.yaml")
     if not (place / "done.json").is_file():
         raise RunError(f"the run in {str(place)!r} did not finish. Go on with `nncift run {place / 'recipe.yaml'}`.")
+    with as_left(place):
+        return _opened(place, config, picked)
+
+
+def _opened(place: Path, config: SelectConfig, picked: Selection | None) -> Run:
     done, stages, costs = (_json(place / name) for name in ("done.json", "stages.json", "costs.json"))
     fidelity, learning = (
         _json(path) if (path := place / f"{name}.json").is_file() else None for name in ("fidelity", "learning")
@@ -161,21 +169,31 @@ def open_run(folder: str | Path, picked: Selection | None = None) -> Run:
     chosen = picked.examples if picked else _subset(place, config, done["subset"], len(entries))
     facts, of, notes = stages["select"]["facts"], int(done["of"]), dict(done["notes"])
     objective = picked.objective if picked else str(done.get("objective") or config.objective or "its objective")
-    return Run(place, config, objective, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
+    run = Run(place, config, objective, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
+    if (
+        len(run.ids) != int(run.is_chosen.sum())
+        or (len(run) and run.order.min() < 0)
+        or not np.isfinite(run.gains).all()
+    ):
+        raise _damaged(place / "selection.jsonl")
+    return run
 
 
 def _json(path: Path) -> dict[str, Any]:
     try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, *DAMAGE) as error:
         raise _damaged(path) from error
+    if not isinstance(found, dict):
+        raise _damaged(path)
+    return found
 
 
 def _entries(path: Path) -> tuple[dict[str, Any], ...]:
     try:
         with path.open(encoding="utf-8") as stream:
             return tuple(json.loads(line) for line in stream)
-    except (OSError, ValueError) as error:
+    except (OSError, *DAMAGE) as error:
         raise _damaged(path) from error
 
 
@@ -185,6 +203,8 @@ def _damaged(path: Path) -> RunError:
 
 def _subset(place: Path, config: SelectConfig, name: str, count: int) -> Sequence[Example]:
     """The chosen rows of the folder's own file."""
+    if Path(name).name != name:  # a folder of somebody else's must not name files outside it
+        raise _damaged(place / "done.json")
     rows = load_pool(place / name, layout=config.format, role="subset").examples
     if len(rows) != count:
         raise _damaged(place / name)

@@ -85,9 +85,14 @@ def length_spread(run: Run) -> Bars | Missing:
     rows = _some(run)
     if rows is None:
         return Missing(f"The pool cannot be read: {run.closed}")
-    before, after = (np.array([len(row.text) for row in some]) for some in (rows, run.chosen))
+    before, after = (np.array([len(row.text) for row in some]) for some in (rows, _drawn(run.chosen, run.config.seed)))
     high = max(2, int(max(before.max(), after.max())))
-    said = "characters a row" if len(rows) == run.of else f"characters a row, of the pool {len(rows):,} drawn rows"
+    read = [
+        f"of the {name} {len(some):,} drawn rows"
+        for name, some, whole in (("pool", before, run.of), ("subset", after, len(run)))
+        if len(some) < whole
+    ]
+    said = ", ".join(["characters a row", *read])
     return _bars(before, after, np.geomspace(max(1, min(before.min(), after.min())), high + 1, _BINS + 1), said)
 
 
@@ -97,7 +102,7 @@ def group_shares(run: Run) -> Shares | Missing:
     rows = _some(run)
     if rows is None:
         return Missing(f"The pool cannot be read: {run.closed}")
-    before, after = (column_values(some, column) for some in (rows, run.chosen))
+    before, after = (column_values(some, column) for some in (rows, _drawn(run.chosen, run.config.seed)))
     if all(value is None for value in before):
         return Missing(f"The rows have no column {column!r} that would tell groups apart.")
     pool, subset = Counter(value or "" for value in before), Counter(value or "" for value in after)
@@ -116,10 +121,14 @@ def _some(run: Run) -> Sequence[Example] | None:
     """The rows of the pool, or a draw of a large one; None where the pool cannot be had."""
     if run.pool is None:
         return None
-    if len(run.pool) <= _READ:
-        return run.pool.examples
-    at = np.sort(generator(run.config.seed, "report/lengths").permutation(len(run.pool))[:_READ])
-    return [run.pool.examples[int(k)] for k in at]
+    return _drawn(run.pool.examples, run.config.seed)
+
+
+def _drawn(rows: Sequence[Example], seed: int) -> Sequence[Example]:
+    """All rows, or a draw where they are many: reading a million takes longer than choosing from them."""
+    if len(rows) <= _READ:
+        return rows
+    return [rows[int(k)] for k in np.sort(generator(seed, "report/lengths").permutation(len(rows))[:_READ])]
 
 
 def _bars(before: Float[ndarray, " a"], after: Float[ndarray, " b"], edges: Float64[ndarray, " e"], said: str) -> Bars:

@@ -8,6 +8,7 @@ from importlib.util import find_spec
 from pathlib import Path
 
 from nncift.errors import ConfigError, MissingExtraError
+from nncift.lm.atomic import write_whole
 from nncift.progress import Reporter
 from nncift.report.reading import open_run
 from nncift.selection import Selection
@@ -50,10 +51,7 @@ def write_report(runs: Sequence[str | Path | Selection], output: str | Path | No
         for run in runs
     ]
     path = Path(output) if output else opened[0].folder / NAME if len(opened) == 1 else _BESIDE
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f"{path.name}.part")
-    part.write_text(page(opened), encoding="utf-8")
-    part.replace(path)
+    write_whole(path, page(opened).encode())
     return path
 
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import json
 import logging
 import os
-import tempfile
 from collections.abc import Iterator
 from hashlib import sha256
 from pathlib import Path
@@ -19,7 +18,7 @@ import numpy as np
 from jaxtyping import Bool, Float, Int
 from numpy import ndarray
 
-from nncift.lm.atomic import write_whole
+from nncift.lm.atomic import aside, write_whole
 
 log = logging.getLogger(__name__)
 
@@ -105,6 +104,19 @@ class FeatureStore:
         return digest.hexdigest()
 
 
+def _allocate(path: Path) -> None:
+    """Takes the space that a mapped file will need: where the disk is full later, writing to the map would end the process.
+
+    Raises:
+        OSError: there is not enough.
+    """
+    if not hasattr(os, "posix_fallocate"):  # macOS
+        return
+    with path.open("r+b") as stream:
+        if size := path.stat().st_size:
+            os.posix_fallocate(stream.fileno(), 0, size)
+
+
 def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
     """The array in a file, made anew where there is none of this shape; the chunks in it are then found missing."""
     if path.is_file():
@@ -114,8 +126,7 @@ def _mapped(path: Path, shape: tuple[int, ...], dtype: np.dtype) -> np.memmap:
                 return array
         except ValueError as error:
             log.warning("the features in %s are damaged (%s); they are computed again", path, error)
-    handle, name = tempfile.mkstemp(dir=path.parent, prefix=path.name, suffix=".part")
-    os.close(handle)
-    np.lib.format.open_memmap(name, mode="w+", dtype=dtype, shape=shape).flush()
-    Path(name).replace(path)  # whole before it has its name, whoever else makes it at the same time
+    with aside(path) as part:  # whole before it has its name, whoever else makes it at the same time
+        np.lib.format.open_memmap(part, mode="w+", dtype=dtype, shape=shape).flush()
+        _allocate(part)
     return np.lib.format.open_memmap(path, mode="r+")

@@ -44,7 +44,7 @@ def test_jsonl_keeps_numbers_lines_and_bytes(tmp_path: Path) -> None:
 
 
 HOSTILE = [
-    (b"[" * 100_000, "broken JSON: nested too deeply"),
+    (b"[" * 100_000, "nested too deeply (more than 100 levels)"),
     (b'{"instruction": "a", "output": "b", "x": ' + b"[" * 100_000 + b"]" * 100_000 + b"}", "nested too deeply"),
     (b'{"instruction": "a", "output": "b", "x": ' + b"9" * 5_000 + b"}", "a number with too many digits"),
     (b'{"instruction": "a", "output": "\xff"}', "not UTF-8 (byte 33 of the row)"),
@@ -193,8 +193,8 @@ def test_a_missing_file_suggests_the_nearest_name(tmp_path: Path) -> None:
 def test_a_folder_names_a_file_of_it(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="holds no file of rows"):
         load_pool(tmp_path)
-    put(tmp_path / "train.jsonl", GOOD)
-    with pytest.raises(DataError, match=r"is a folder. Name one of its files, such as .*train\.jsonl"):
+    put(tmp_path / "train.json", GOOD)
+    with pytest.raises(DataError, match=r"is a folder. Name one of its files, such as .*train\.json"):
         load_pool(tmp_path)
 
 

@@ -37,6 +37,7 @@ def without_times(name: str, body: bytes) -> Any:
     record = json.loads(body)
     if name.startswith("cells/"):
         record["costs"] = {k: v for k, v in record["costs"].items() if "seconds" not in k}
+    record.pop("sha256", None)  # the seal of the whole cell, its seconds included
     return record
 
 

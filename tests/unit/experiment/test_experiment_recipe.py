@@ -81,7 +81,7 @@ def test_what_cannot_be_meant_is_refused(changes: dict[str, Any], complaint: str
 
 def test_damaged_yaml_is_told_with_its_line() -> None:
     with pytest.raises(
-        ConfigError, match=r"a\.yaml is no sound YAML \(line 2, column 1\): the key 'experiment' stands twice"
+        ConfigError, match=r"a\.yaml is no sound YAML: line 2, column 1: the key 'experiment' stands twice"
     ):
         parse_recipe("experiment: a\nexperiment: b\n", "a.yaml")
     with pytest.raises(ConfigError, match="no sound YAML"):

@@ -8,6 +8,7 @@ import re
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -142,7 +143,10 @@ def no_download(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> set[str]:
         asked.add(name)
         return encoder
 
-    monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub_rows))
+    if find_spec("datasets"):
+        monkeypatch.setattr("datasets.load_dataset", hub_rows)
+    else:
+        monkeypatch.setitem(sys.modules, "datasets", SimpleNamespace(load_dataset=hub_rows))
     monkeypatch.setattr(loading, "_resolve", resolve)
     monkeypatch.setattr(weights, "_download", download)
     monkeypatch.setenv("NNCIFT_CACHE", str(tmp_path / "cache"))

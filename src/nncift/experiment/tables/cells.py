@@ -8,10 +8,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from nncift.errors import DataError
 from nncift.experiment.tables.specs import Spec, check_tables
+from nncift.plain import Unsound, read_yaml
 
 RECIPE = "experiment.yaml"
 _MEND = "Run the experiment again: `nncift experiment RECIPE -o DIR` goes on from the cells that are done."
@@ -164,9 +163,9 @@ def _recipe(path: Path) -> dict[str, Any]:
     if not path.is_file():
         raise DataError(f"no {RECIPE} in {str(path.parent)!r}: it is not the folder of an experiment. {_MEND}")
     try:
-        recipe = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise DataError(f"{path} is not YAML. {_MEND}") from error
+        recipe = read_yaml(path)
+    except Unsound as error:
+        raise DataError(f"{path} is not YAML of plain values: {error}. {_MEND}") from error
     if not isinstance(recipe, dict):
         raise DataError(f"{path} holds no recipe. {_MEND}")
     return recipe

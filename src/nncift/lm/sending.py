@@ -1,4 +1,4 @@
-"""How requests leave: so many at a time, no more than so many a minute, and their answers as they arrive."""
+"""How requests leave: so many at a time, no more than so many a minute, their answers as they arrive, and refusals in words."""
 
 from __future__ import annotations
 
@@ -6,9 +6,12 @@ import time
 from collections.abc import Callable, Generator
 from queue import Empty, SimpleQueue
 from threading import Event, Lock, Thread
-from typing import TypeVar
+from typing import Any, TypeVar
 
 T = TypeVar("T")
+
+_SHOWN = 200  # characters of a server's own explanation
+_EXPLAINED = (400, 404, 413, 422)  # about the request; what is said of a key (401, 403) is not repeated
 
 
 class RateLimit:
@@ -77,7 +80,7 @@ def arriving(
             done.put(error)
         done.put(None)
 
-    hands = [Thread(target=labour, name=f"judge-{k}", daemon=True) for k in range(min(threads, count))]
+    hands = [Thread(target=labour, name=f"asking-{k}", daemon=True) for k in range(min(threads, count))]
     for hand in hands:
         hand.start()
     try:
@@ -92,3 +95,17 @@ def arriving(
                 yield got
     finally:
         stop.set()
+
+
+def explanation(error: Any, key: str) -> str:
+    """What a server says is wrong with a request, on one line, with the key blotted out; empty where it says nothing.
+
+    Args:
+        error: an `openai.APIStatusError`.
+        key: never to be repeated, whatever a server says; empty where there is none.
+    """
+    if error.status_code not in _EXPLAINED:
+        return ""
+    said = error.body.get("message") if isinstance(error.body, dict) else None
+    said = said if isinstance(said, str) else error.response.text
+    return " ".join((said.replace(key, "***") if key else said).split())[:_SHOWN]

@@ -8,7 +8,7 @@ import time
 
 import pytest
 
-from nncift.evaluation.pace import RateLimit, arriving
+from nncift.lm.sending import RateLimit, arriving
 
 
 class FakeClock:

@@ -1,0 +1,1 @@
+"""Faults while the program works, and what is left of its results afterwards (`make soak`)."""

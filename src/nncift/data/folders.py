@@ -1,0 +1,55 @@
+"""A folder of shards as one source: its files of one type, in the order of their names."""
+
+from __future__ import annotations
+
+import logging
+from pathlib import Path
+
+from nncift.errors import DataError
+
+log = logging.getLogger(__name__)
+
+SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
+
+_SHARDS = ((".parquet",), (".jsonl", ".ndjson"))
+"""Types of which a folder may hold many, each with its suffixes."""
+
+_OF_A_RUN = ("stages.json", "recipe.yaml")
+
+
+def files_in(folder: Path, role: str) -> list[Path]:
+    """The shards in a folder, by name; those of folders inside it, and files that begin with a dot or an underscore, are none.
+
+    Raises:
+        DataError: there is none, or there are some of two types; or it is a run folder.
+    """
+    if all((folder / name).is_file() for name in _OF_A_RUN):
+        raise DataError(
+            f"the {role} {folder} is a run folder. Its chosen rows are one file of it, subset.*: name that."
+        )
+    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
+    found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
+    some = [paths for paths in found if paths]
+    if len(some) == 1:
+        full = [path for path in some[0] if path.stat().st_size]
+        if full and len(full) < len(some[0]):
+            log.warning("%d of %d shards in %s are empty files", len(some[0]) - len(full), len(some[0]), folder)
+        return full or some[0]
+    if some:
+        both = " and ".join(paths[0].name for paths in some)
+        raise DataError(f"the {role} {folder} is a folder of files of two types, such as {both}. Keep one type in it.")
+    raise DataError(f"the {role} {folder} is a folder. {_hint(folder, files)}")
+
+
+def _hint(folder: Path, files: list[Path]) -> str:
+    """What to do about a folder without shards."""
+    named = [path.name for path in files if path.suffix.lower() in SUFFIXES]
+    if named:
+        return f"Name one of its files, such as {folder / named[0]}."
+    packed = [path.name for path in files if path.suffix.lower() in (".gz", ".zst", ".zip")]
+    if packed:
+        return f"Its files are packed. Unpack them first:  gzip -dk {folder / packed[0]}"
+    inside = sorted(path for path in folder.iterdir() if path.is_dir())
+    if inside:
+        return f"It holds no shards itself (.parquet or .jsonl). Name the folder that does, such as {inside[0]}."
+    return f"It holds no file of rows ({', '.join(SUFFIXES)})."

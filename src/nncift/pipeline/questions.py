@@ -1,0 +1,64 @@
+"""What a teacher at work is asked, and what it answers: plain data, which may come from another process."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from jaxtyping import Int
+from numpy import ndarray
+
+
+@dataclass(frozen=True, slots=True)
+class Begin:
+    """Asks what starting took, and which rows cannot be scored."""
+
+
+@dataclass(frozen=True, slots=True)
+class Heads:
+    """Asks for what is computed once per target."""
+
+    targets: Int[ndarray, " T"]
+
+
+@dataclass(frozen=True, slots=True)
+class Some:
+    """Asks for labels."""
+
+    i: Int[ndarray, " L"]
+    j: Int[ndarray, " L"]
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    """What comes back.
+
+    Attributes:
+        arrays: of the targets, or `y`.
+        costs: counters since the answer before, starting included.
+        truncated: ids of rows that lost text so far, and what.
+        told: how much the reporter was told while it was computed.
+        process: that computed it.
+        cpu_seconds: of that process.
+        peak: bytes that it held at most.
+        silent: positions of candidates that cannot be scored, and why; for `Begin`.
+        weights: of the language models; for `Begin`.
+    """
+
+    arrays: dict[str, ndarray]
+    costs: dict[str, int]
+    truncated: dict[str, str]
+    told: int
+    process: int
+    cpu_seconds: float
+    peak: int
+    silent: dict[int, str] = field(default_factory=dict)
+    weights: int = 0
+
+
+Question = Begin | Heads | Some
+
+
+def barred_in(y: ndarray, j: Int[ndarray, " L"]) -> dict[int, str]:
+    """Candidates that the influence gave minus infinity."""
+    return {int(row): "the influence cannot score it" for row in np.unique(j[np.isneginf(y)])}

@@ -47,7 +47,7 @@ bench-check: $(PEERS)  ## whether half of each of its goals is reached, on one t
 	$(BIN)/python -m benchmarks.selection --check
 
 bench-large: venv  ## 300,000 of a million rows, once
-	$(BIN)/python benchmarks/large.py
+	$(BIN)/python -m benchmarks.large
 
 bench-labels: venv  ## exact influences of a language model against the plain ways
 	$(BIN)/python -m benchmarks.labels
@@ -59,7 +59,7 @@ soak: venv  ## faults while the program works, and what is left of its results; 
 	$(BIN)/python -m benchmarks.soak
 
 bench-memory: venv  ## planned peak memory beside measured, into docs/memory.md
-	$(BIN)/python benchmarks/memory.py --write
+	$(BIN)/python -m benchmarks.memory --write
 
 audit: venv  ## known holes in what is installed, and whether its files are those of the wheels
 	$(BIN)/python -m pip install --quiet --only-binary=:all: pip-audit || true

@@ -1,6 +1,6 @@
 """`make bench-large`: the subset of a million rows on one machine, from files to the run folder.
 
-    python benchmarks/large.py [--sizes 10000,100000,1000000] [--estimators paper,gaussian-process] [--folder DIR]
+    python -m benchmarks.large [--sizes 10000,100000,1000000] [--estimators paper,gaussian-process] [--folder DIR]
         [--executor ray --workers 2 --parts 8] [--write docs/large.md]
 
 Rows are generated: short instructions of a few hundred kinds, their 384-dimensional vectors around the centre of their kind,
@@ -23,18 +23,19 @@ import json
 import math
 import os
 import platform
-import resource
 import shutil
 import signal
 import subprocess
 import sys
 import tempfile
 import time
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
 import numpy as np
 
+from benchmarks.watching import Spent, watch
 from nncift.version import __version__
 
 D, KINDS, WANTED, TARGETS = 384, 300, 60, 1_000
@@ -160,8 +161,8 @@ def select(
     started = time.perf_counter()
     spent = [_kill_once(arguments, place, environment, rows / 400_000)] if kill else []
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL)
-    _, status, last = os.wait4(process.pid, 0)
-    assert status == 0, f"{arguments} ended with {status}"
+    last = watch(process)
+    assert last.status == 0, f"{arguments} ended with {last.status}"
     seconds = time.perf_counter() - started
     spent.append(last)
     with (place / "subset.jsonl").open(encoding="utf-8") as stream:
@@ -177,8 +178,8 @@ def select(
         rows,
         len(chosen),
         seconds,
-        sum(one.ru_utime + one.ru_stime for one in spent),
-        max(one.ru_maxrss for one in spent) * 1024,
+        sum(one.cpu_seconds for one in spent),
+        max(one.peak_bytes for one in spent),
         float(near[[int(name.rpartition("-")[2]) for name in chosen]].mean()),
         float(near.mean()),
         kill,
@@ -189,17 +190,16 @@ def select(
     )
 
 
-def _kill_once(
-    arguments: list[str], place: Path, environment: dict[str, str], seconds: float
-) -> resource.struct_rusage:
+def _kill_once(arguments: list[str], place: Path, environment: dict[str, str], seconds: float) -> Spent:
     """Starts the run and kills it so many seconds after its vectors are laid out, while it works on the subset."""
     process = subprocess.Popen(arguments, env=environment, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    watching = ThreadPoolExecutor(1).submit(watch, process)
     until = time.monotonic() + GOAL_SECONDS
     while time.monotonic() < until and not (place / "embeddings" / "columns.npy").is_file():
         time.sleep(0.2)
     time.sleep(seconds)
-    process.send_signal(signal.SIGKILL)
-    _, _, spent = os.wait4(process.pid, 0)
+    os.kill(process.pid, signal.SIGKILL)
+    spent = watching.result()
     assert not (place / "done.json").is_file(), "it was done before it could be killed"
     return spent
 
@@ -208,7 +208,7 @@ def page(sizes: list[Size], exponents: dict[str, float]) -> str:
     lines = [
         "# A million rows",
         "",
-        "Written by `python benchmarks/large.py --write docs/large.md` (`make bench-large`).",
+        "Written by `python -m benchmarks.large --write docs/large.md` (`make bench-large`).",
         "",
         f"Machine: {platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}, nncift {__version__}. "
         f"Rows with vectors of {D} numbers in files, {TARGETS:,} targets, a trained estimator, no label; 30 % are chosen by "

@@ -1,6 +1,6 @@
 """`make bench-memory`: what the plan says a run will hold in memory at most, beside what it held.
 
-    python benchmarks/memory.py [--only NAME,NAME] [--folder DIR] [--write]
+    python -m benchmarks.memory [--only NAME,NAME] [--folder DIR] [--write]
 
 Five runs on generated rows, each in processes of its own and with an empty cache: `nncift select … --dry-run --json` says
 `memory`, and the same command without `--dry-run` is measured, from starting Python to the report: the highest resident
@@ -23,6 +23,7 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks.watching import watch
 from nncift.cachedir import MODELS, cache_folder
 from nncift.version import __version__
 
@@ -150,12 +151,11 @@ def measure(workload: Workload, folder: Path) -> Measured:
     )
     planned = json.loads(told.stdout)["memory"]
     process = subprocess.Popen([*command, "--quiet"], env=environment, stdout=subprocess.DEVNULL)
-    _, status, spent = os.wait4(process.pid, 0)
-    process.returncode = os.waitstatus_to_exitcode(status)  # it was waited for here, for what it has spent
-    assert status == 0, f"{command} ended with {status}"
+    spent = watch(process)
+    assert spent.status == 0, f"{command} ended with {spent.status}"
     stages = json.loads((folder / "run" / "stages.json").read_text(encoding="utf-8"))
     held = [int(stage["costs"]["peak_memory"]) for stage in stages.values()]
-    most = max(1024 * spent.ru_maxrss, *held)
+    most = max(spent.peak_bytes, *held)
     return Measured(workload.name, workload.words, int(planned["bytes"]), most, str(planned["stage"]))
 
 

@@ -1,7 +1,7 @@
 """The cost model of `docs/scaling.md`: what 10⁴ to 10⁸ candidates take, by arithmetic, and how well that holds where measured.
 
-    python benchmarks/scaling.py measure [--sizes 1000,10000,100000,1000000] [--folder DIR]    # docs/results/scaling.json
-    python benchmarks/scaling.py write                                                        # the tables of docs/scaling.md
+    python -m benchmarks.scaling measure [--sizes 1000,10000,100000,1000000] [--folder DIR]    # docs/results/scaling.json
+    python -m benchmarks.scaling write                                                        # the tables of docs/scaling.md
 
 Measured is choosing: rows and vectors in files, an estimator trained before, no label; processor seconds and peak memory of
 the whole process. The model of the seconds is a constant and a share per row, fitted on all sizes but the largest, and held
@@ -22,15 +22,11 @@ from pathlib import Path
 
 import numpy as np
 
+from benchmarks import large
 from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls
 from nncift.influence.delift import Delift
 from nncift.influence.less import Less
-
-try:
-    from benchmarks import large
-except ModuleNotFoundError:  # started as a file
-    import large  # pyright: ignore[reportMissingImports]
 
 ROOT = Path(__file__).parents[1]
 RECORD, PAGE = ROOT / "docs" / "results" / "scaling.json", ROOT / "docs" / "scaling.md"

@@ -1,7 +1,7 @@
 """The most memory that a run will hold at once, told from its rows and options before anything is spent.
 
 The peak is what is held throughout (the program, rows, models) and the largest of what the stages need beside it. Each
-constant was fitted to measured runs (`benchmarks/memory.py`, docs/memory.md; Linux, Python 3.11, torch 2.13 on a CPU) and says
+constant was fitted to measured runs (`make bench-memory`, docs/memory.md; Linux, Python 3.11, torch 2.13 on a CPU) and says
 what it was measured on.
 """
 

@@ -2,35 +2,25 @@
 
 from __future__ import annotations
 
-import importlib.util
 import sys
 from dataclasses import replace
 from pathlib import Path
-from types import ModuleType
 
 import pytest
+
+from benchmarks import memory
 
 ROOT = Path(__file__).parents[3]
 
 
-@pytest.fixture(scope="module")
-def memory() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("benchmarks_memory", ROOT / "benchmarks" / "memory.py")
-    assert spec is not None and spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
-
-
-def test_the_page_shows_what_was_measured(memory: ModuleType) -> None:
+def test_the_page_shows_what_was_measured() -> None:
     found = [memory.Measured(**one) for one in memory.read_results()["runs"]]
     assert [one.name for one in found] == [workload.name for workload in memory.WORKLOADS]
     page = (ROOT / "docs" / "memory.md").read_text(encoding="utf-8")
     assert f"{memory.BEGIN}\n{memory.table(found)}\n{memory.END}" in page
 
 
-def test_all_plans_were_within_what_is_promised(memory: ModuleType) -> None:
+def test_all_plans_were_within_what_is_promised() -> None:
     low, high = memory.WITHIN
     assert (low, high) == (0.7, 1.3)
     for one in memory.read_results()["runs"]:
@@ -38,7 +28,7 @@ def test_all_plans_were_within_what_is_promised(memory: ModuleType) -> None:
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="peaks are measured by what Linux keeps of a process")
-def test_a_plan_is_within_what_is_promised_here(memory: ModuleType, tmp_path: Path) -> None:
+def test_a_plan_is_within_what_is_promised_here(tmp_path: Path) -> None:
     cheap = replace(
         next(one for one in memory.WORKLOADS if one.name == "vectors"), pool=(20_000, 20), target=(2_000, 20)
     )

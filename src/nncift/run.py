@@ -79,6 +79,7 @@ class Work:
     facts: dict[str, Any] = field(default_factory=dict)
     notes: dict[str, str] = field(default_factory=dict)
     times: dict[str, float] = field(default_factory=dict)  # empty: what the stage took this time
+    cpu_elsewhere: float = 0.0  # CPU seconds of workers in other processes, which `times` does not hold
 
     def note(self, kind: str, message: str) -> None:
         """One warning line now, one field of the run's record for good."""
@@ -141,7 +142,9 @@ class RunFolder:
         reset_peak_memory()
         clock = Clock()
         work(done)
-        times = {kind: round(value, 3) for kind, value in (done.times or clock.spent()).items()}
+        spent = done.times or clock.spent()
+        spent["cpu_seconds"] += done.cpu_elsewhere
+        times = {kind: round(value, 3) for kind, value in spent.items()}
         costs = {**done.ledger.record(), **times, "peak_memory": peak_memory()}
         files = {file: file_hash(self.path / file) for file in sorted(done.files)}
         for stale in set(record.files if record else ()) - set(files):

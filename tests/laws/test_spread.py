@@ -18,8 +18,9 @@ import pytest
 import nncift
 from cluster import two_workers
 from nncift.cachedir import cache_in
-from nncift.embed import cache
+from nncift.embed import cache, states
 from nncift.errors import RunError
+from nncift.pipeline.features import STATES
 from nncift.pipeline.journal import Journal
 from toy_encoder import WORDS, make_toy_encoder
 from toy_road import Corpus, cli_environment, make_corpus, save_model, write_influences, write_rows
@@ -73,8 +74,21 @@ def facts(place: Path) -> dict[str, Any]:
         ("threads", {"influence": "rds"}),
         ("threads", {"influence": "delift", "labels": "all", "device": "cpu,cpu"}),
         ("ray", {"influence": "delift"}),
+        ("threads", {"influence": "less", "option": ("epochs=2", "r=64")}),
+        ("threads", {"influence": "gradsim", "option": ("r=64",), "labels": "all"}),
+        ("ray", {"influence": "less", "option": ("epochs=2", "r=64")}),
     ],
-    ids=["every pair", "in rounds", "pointwise", "by row", "on two devices", "in rounds on a cluster"],
+    ids=[
+        "every pair",
+        "in rounds",
+        "pointwise",
+        "by row",
+        "on two devices",
+        "in rounds on a cluster",
+        "gradients after training",
+        "gradients",
+        "gradients after training, on a cluster",
+    ],
     indirect=["executor"],
 )
 def test_labels_of_two_workers_are_those_of_one(
@@ -90,6 +104,39 @@ def test_labels_of_two_workers_are_those_of_one(
     spent = [json.loads((tmp_path / name / "costs.json").read_text())["stages"]["label"] for name in ("alone", "two")]
     assert spent[0]["lm_forwards"] <= spent[1]["lm_forwards"] <= spent[0]["lm_forwards"] + 64  # a chunk of `rds` twice
     assert options["influence"] == "rds" or spent[0]["lm_forwards"] == spent[1]["lm_forwards"]
+
+
+@pytest.mark.parametrize("executor", ["threads", "ray"], indirect=True)
+def test_states_of_two_workers_are_those_of_one(
+    corpus: Corpus, model: str, tmp_path: Path, executor: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(states, "_CHUNK", 16)
+    options = {
+        "influence": "delift",
+        "model": model,
+        "max_length": 200,
+        "estimator": "gaussian-process",
+        "features": "states",
+        "labels": 200,
+        "budget": 9,
+    }
+    alone = run(corpus, tmp_path / "alone", "serial", **options)
+    kept = [(tmp_path / "alone" / name).read_bytes() for name in STATES]
+    assert run(corpus, tmp_path / "two", executor, **options) == alone
+    assert [(tmp_path / "two" / name).read_bytes() for name in STATES] == kept
+    told = facts(tmp_path / "two")["states"]
+    assert (told["executor"], told["workers"], told["shards"]) == (executor, 2, 7) and told["peak_memory"] > 0
+    spent = [json.loads((tmp_path / name / "costs.json").read_text())["stages"]["states"] for name in ("alone", "two")]
+    assert spent[0]["lm_forwards"] == spent[1]["lm_forwards"] > 0 and spent[0]["lm_tokens"] == spent[1]["lm_tokens"]
+    if executor == "threads":  # rows that the run has not seen
+        new = str(make_corpus(tmp_path / "new", n=40, m=5).pool)
+        vectors = str(Path(new).with_suffix(".npy"))
+        means = []
+        for who, workers in (("serial", 0), (executor, 2)):
+            with cache_in(tmp_path / f"{who}.scores"):
+                scores = nncift.score(new, run=str(tmp_path / "alone"), embedder=vectors, executor=who, workers=workers)
+            means.append(scores.means.tolist())
+        assert means[0] == means[1]
 
 
 @pytest.mark.parametrize("executor", ["threads", "ray"], indirect=True)
@@ -118,7 +165,8 @@ def test_vectors_of_two_workers_are_those_of_one(
             costs["flops"],
         )
     assert found["serial"] == found[executor] and found[executor][2] == 70
-    assert facts(tmp_path / executor)["embed"] == {"executor": executor, "workers": 2, "shards": 5}
+    told = facts(tmp_path / executor)["embed"]
+    assert (told["executor"], told["workers"], told["shards"]) == (executor, 2, 5) and told["peak_memory"] > 0
 
 
 @pytest.mark.usefixtures("ray_up")

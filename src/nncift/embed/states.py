@@ -18,6 +18,7 @@ from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.embed.base import Progress
 from nncift.embed.shelf import Shelf
 from nncift.lm.model import LanguageModel
+from nncift.lm.readers import Alone, Readers
 from nncift.lm.reading import read_rows, state_width
 from nncift.lm.tokens import Query, tokenize_prompt, tokenize_row
 
@@ -54,6 +55,7 @@ def row_states(
     wording: WordingName = "auto",
     folder: Path,
     on_progress: Progress = lambda count: None,
+    readers: Readers | None = None,
 ) -> RowStates:
     """Hidden states, loss and lengths of rows by themselves, reading only those that `folder` does not hold.
 
@@ -67,6 +69,7 @@ def row_states(
         folder: the cache, usually `cache_folder() / "states"`; created if need be. Where it cannot be written, one warning
             says so and nothing is kept.
         on_progress: told how many more rows are done, kept ones first; the numbers add up to the number of rows.
+        readers: read in chunks; None for `lm` alone.
 
     Returns:
         In the order given. Whatever stands beside a row, its numbers agree within float noise.
@@ -86,10 +89,11 @@ def row_states(
     on_progress(sum(times[key] for key in found))
     # alike in length: on Alpaca 7 % fewer tokens with padding, and half the batches, of chunks by id
     missing = sorted(place.keys() - found.keys(), key=lambda key: (-len(rows[place[key]].text), key))
+    chunks = [missing[start : start + _CHUNK] for start in range(0, len(missing), _CHUNK)]
+    texts = ([rows[place[key]] for key in chunk] for chunk in chunks)
     writable = True
-    for start in range(0, len(missing), _CHUNK):
-        chunk = missing[start : start + _CHUNK]
-        arrays = _read(lm, worded, [rows[place[key]] for key in chunk], on_progress)
+    read = (readers or Alone(lm)).each(Worded(wording), _read, texts, on_progress=on_progress)
+    for chunk, arrays in zip(chunks, read, strict=True):
         writable = writable and shelf.put(chunk, arrays)
         found |= {key: {name: array[k] for name, array in arrays.items()} for k, key in enumerate(chunk)}
         on_progress(sum(times[key] for key in chunk) - len(chunk))
@@ -120,8 +124,20 @@ def _name(lm: LanguageModel, wording: Wording) -> str:
     return sha256(json.dumps(depends, sort_keys=True).encode()).hexdigest()[:32]
 
 
-def _read(lm: LanguageModel, wording: Wording, rows: Sequence[Example], on_progress: Progress) -> dict[str, ndarray]:
+@dataclass(frozen=True, slots=True)
+class Worded:
+    """Equips a language model with the wording of a name."""
+
+    name: WordingName
+
+    def __call__(self, lm: LanguageModel) -> tuple[LanguageModel, Wording]:
+        """Both."""
+        return lm, choose_wording(lm.tokenizer, self.name)
+
+
+def _read(state: tuple[LanguageModel, Wording], rows: Sequence[Example], on_progress: Progress) -> dict[str, ndarray]:
     """The fields of `RowStates`, computed."""
+    lm, wording = state
     queries = [_tokens(lm, wording, row) for row in rows]
     some = np.array([len(query) > 0 for query in queries], dtype=np.bool_)
     read = read_rows(lm, [query for query in queries if len(query)], on_progress=on_progress)

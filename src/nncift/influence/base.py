@@ -19,6 +19,7 @@ from nncift.data.rows import Example
 from nncift.errors import ConfigError
 from nncift.ledger import Ledger
 from nncift.lm.model import LanguageModel
+from nncift.lm.readers import Readers
 from nncift.progress import Reporter, Silent
 
 Progress = Callable[[int], None]
@@ -110,6 +111,8 @@ class Context:
         ledger: where model calls are counted.
         folder: where the teacher may keep what is dear (checkpoints, features), under names made of all that it depends on.
         reporter: told of work that comes before the first label, such as training.
+        readers: workers with a language model each, who may share work that comes before the first label; None where there
+            are none.
     """
 
     targets: Sequence[Example]
@@ -124,6 +127,7 @@ class Context:
     target_embeddings: Float[ndarray, "m d"] | None = None
     pool_embeddings: Float[ndarray, "n d"] | None = None
     reporter: Reporter = field(default_factory=Silent)
+    readers: Readers | None = None
 
     def is_candidate(self, target: int) -> bool:
         """Whether a target row is a pool row that is to be covered, and not one of a target of the user's own."""

@@ -1,4 +1,4 @@
-"""Fills a feature store with projected gradients: what the gradient teachers share."""
+"""Fills a feature store with projected gradients, taken here or by workers: what the gradient teachers share."""
 
 from __future__ import annotations
 
@@ -18,12 +18,13 @@ from nncift.data.wording import Wording
 from nncift.influence.base import Context, Progress
 from nncift.lm.model import LanguageModel
 from nncift.lm.packing import by_length
+from nncift.lm.readers import Alone, Readers
 from nncift.lm.tokens import Query, tokenize_row
 from nncift.tuning.adam import Direction, adam_direction
 from nncift.tuning.checkpoint import Checkpoint, Tensors
 from nncift.tuning.features import FeatureStore, Kept
 from nncift.tuning.gradients import row_gradients
-from nncift.tuning.lora import install
+from nncift.tuning.lora import attach, install
 from nncift.tuning.losses import scored_tokens
 from nncift.tuning.projection import CountSketch
 
@@ -82,24 +83,88 @@ def tokenize_rows(
 
 
 @dataclass(frozen=True, slots=True)
+class Adapter:
+    """Equips a language model with an adapter and a projection; see `attach` and `CountSketch`.
+
+    Attributes:
+        rank: of the adapter.
+        alpha: its update is scaled by alpha / rank.
+        r: numbers that a gradient is projected to.
+        seed: of the adapter's first weights and of the projection.
+    """
+
+    rank: int
+    alpha: float
+    r: int
+    seed: int
+
+    def __call__(self, lm: LanguageModel) -> Adapted:
+        """Attaches it."""
+        weights = attach(lm, rank=self.rank, alpha=self.alpha, seed=self.seed)
+        sizes = {name: weight.numel() for name, weight in weights.items()}
+        return Adapted(lm, weights, CountSketch(sizes, buckets=self.r, seed=self.seed, device=lm.model.device))
+
+
+class Adapted:
+    """A language model with an adapter that goes from checkpoint to checkpoint."""
+
+    def __init__(self, lm: LanguageModel, weights: Mapping[str, torch.nn.Parameter], sketch: CountSketch) -> None:
+        self.lm, self.weights, self.sketch = lm, weights, sketch
+        self._at: tuple[Checkpoint | None, Direction | None] = (None, None)
+        self._turn: Turn = _as_it_is
+
+    def visit(self, checkpoint: Checkpoint | None, adam: Direction | None) -> Turn:
+        """Puts the adapter at a checkpoint, unless it is there; what makes of gradients what is projected."""
+        if checkpoint is not None and (checkpoint, adam) != self._at:
+            tensors = checkpoint.read()
+            install(self.weights, tensors.adapter)
+            self._turn = _as_it_is if adam is None else adam_turn(tensors, checkpoint.step, adam, self.lm.model.device)
+            self._at = checkpoint, adam
+        return self._turn
+
+
+@dataclass(frozen=True, slots=True)
+class Shard:
+    """Rows whose gradients are taken together.
+
+    Attributes:
+        checkpoint: where; None is the fresh adapter.
+        adam: the direction that is made of them; None for the gradients as they are.
+        queries: the rows.
+    """
+
+    checkpoint: Checkpoint | None
+    adam: Direction | None
+    queries: tuple[Query, ...]
+
+
+def take_gradients(adapted: Adapted, shard: Shard, on_progress: Progress) -> Float[ndarray, "c r"]:
+    """The projected gradients of a shard, as `Readers` do it."""
+    turn = adapted.visit(shard.checkpoint, shard.adam)
+    found = projected_gradients(adapted.lm, list(adapted.weights), shard.queries, adapted.sketch, turn=turn)
+    on_progress(len(shard.queries))
+    return found
+
+
+@dataclass(frozen=True, slots=True)
 class Extraction:
     """Takes gradients at checkpoints and projects them.
 
     Attributes:
-        lm: a language model with the adapter on it.
-        weights: the adapter, as `attach` gave it.
-        checkpoints: where gradients are taken; None is the adapter as it is.
-        sketch: the projection.
+        readers: who takes them.
+        adapter: what they are taken of.
+        checkpoints: where gradients are taken; None is the fresh adapter.
+        width: numbers of a projected gradient.
         folder: where stores are kept.
         key: hash of all that the adapter, the checkpoints and the projection depend on.
         kept: how stores keep vectors.
         on_progress: told how many more rows are done at one checkpoint, those of an earlier run included.
     """
 
-    lm: LanguageModel
-    weights: Mapping[str, torch.nn.Parameter]
+    readers: Readers
+    adapter: Adapter
     checkpoints: Sequence[Checkpoint | None]
-    sketch: CountSketch
+    width: int
     folder: Path
     key: str
     kept: Kept
@@ -109,45 +174,40 @@ class Extraction:
     def of(
         cls,
         context: Context,
+        adapter: Adapter,
         weights: Mapping[str, torch.nn.Parameter],
         checkpoints: Sequence[Checkpoint | None],
         *,
         key: str,
-        r: int,
         kept: Kept,
     ) -> Extraction:
-        """For the one model of a context: `key` names all that the adapter and its checkpoints depend on."""
-        sizes = {name: weight.numel() for name, weight in weights.items()}
-        sketch = CountSketch(sizes, buckets=r, seed=context.seed, device=context.lm.model.device)
-        named = f"{key} {r} {context.seed}"
-        return cls(context.lm, weights, checkpoints, sketch, context.folder, named, kept, context.reporter.advance)
+        """For the one model of a context, from which the adapter was taken off again.
+
+        Args:
+            context: of the teacher.
+            adapter: what is attached for gradients.
+            weights: of the adapter, for their sizes.
+            checkpoints: see above.
+            key: names all that the adapter and its checkpoints depend on.
+            kept: see above.
+        """
+        width = min(adapter.r, sum(weight.numel() for weight in weights.values()))
+        named = f"{key} {adapter.r} {context.seed}"
+        readers = context.readers or Alone(context.lm)
+        return cls(readers, adapter, checkpoints, width, context.folder, named, kept, context.reporter.advance)
 
     def features(self, rows: Tokens, *, adam: Direction | None = None) -> FeatureStore:
         """The features of the rows at every checkpoint: of their gradients, or of Adam's directions at its moments."""
         named = sha256(f"features 1 {self.key} {self.kept} {adam} {rows.key}".encode()).hexdigest()[:32]
-        shape = (len(self.checkpoints), len(rows), self.sketch.width)
+        shape = (len(self.checkpoints), len(rows), self.width)
         store = FeatureStore(self.folder / f"features-{named}", shape, kept=self.kept)
         missing = list(store.missing())
         self.on_progress(shape[0] * shape[1] - sum(chunk.stop - chunk.start for _, chunk in missing))
-        for t, checkpoint in enumerate(self.checkpoints):
-            chunks = [chunk for at, chunk in missing if at == t]
-            turn = self._visit(checkpoint, adam) if chunks else _as_it_is
-            for chunk in chunks:
-                queries = rows.queries[chunk]
-                found = projected_gradients(self.lm, list(self.weights), queries, self.sketch, turn=turn)
-                store.put(t, chunk, found)
-                self.on_progress(len(queries))
+        shards = (Shard(self.checkpoints[t], adam, rows.queries[chunk]) for t, chunk in missing)
+        found = self.readers.each(self.adapter, take_gradients, shards, on_progress=self.on_progress)
+        for (t, chunk), vectors in zip(missing, found, strict=True):
+            store.put(t, chunk, vectors)
         return store
-
-    def _visit(self, checkpoint: Checkpoint | None, adam: Direction | None) -> Turn:
-        """Puts the adapter at a checkpoint."""
-        if checkpoint is None:
-            return _as_it_is
-        tensors = checkpoint.read()
-        install(self.weights, tensors.adapter)
-        if adam is None:
-            return _as_it_is
-        return adam_turn(tensors, checkpoint.step, adam, self.lm.model.device)
 
 
 def projected_gradients(

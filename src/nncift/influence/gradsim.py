@@ -11,7 +11,7 @@ import numpy as np
 from nncift.data.wording import WordingName, choose_wording
 from nncift.errors import ConfigError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
-from nncift.influence.gradient_features import Extraction
+from nncift.influence.gradient_features import Adapter, Extraction
 from nncift.influence.matching import match
 from nncift.lm.tokens import untrainable
 from nncift.tuning.features import Kept
@@ -66,7 +66,9 @@ class GradientSimilarity:
         key = sha256(f"fresh adapter 1 {model_key(context.lm)} {self.rank} {context.seed}".encode()).hexdigest()
         try:
             weights = attach(context.lm, rank=self.rank, alpha=self.rank, seed=context.seed)
-            extraction = Extraction.of(context, weights, [None], key=key, r=self.r, kept=self.store)
+            detach(context.lm)
+            adapter = Adapter(self.rank, self.rank, self.r, context.seed)
+            extraction = Extraction.of(context, adapter, weights, [None], key=key, kept=self.store)
             return match(context, wording, extraction, np.ones(1))
         finally:
             detach(context.lm)

@@ -13,7 +13,7 @@ from numpy import ndarray
 from nncift.data.wording import Wording, WordingName, choose_wording
 from nncift.errors import ConfigError, DataError
 from nncift.influence.base import Asked, Calls, Context, Direct, Traits
-from nncift.influence.gradient_features import Extraction
+from nncift.influence.gradient_features import Adapter, Extraction
 from nncift.influence.matching import Aggregate, match, refuse_targets
 from nncift.lm.tokens import Query, tokenize_row, untrainable
 from nncift.seeds import generator
@@ -105,7 +105,9 @@ class Less:
                 on_progress=context.reporter.advance,
             )
             context.reporter.end(f"{len(checkpoints)} checkpoints of an adapter trained on {len(rows):,} rows")
-            extraction = Extraction.of(context, weights, checkpoints, key=key, r=self.r, kept=self.store)
+            detach(context.lm)
+            adapter = Adapter(self.rank, self.alpha, self.r, context.seed)
+            extraction = Extraction.of(context, adapter, weights, checkpoints, key=key, kept=self.store)
             rates = normalised(checkpoint.learning_rate for checkpoint in checkpoints)
             return match(context, wording, extraction, rates, adam=self.direction, aggregate=self.aggregate)
         finally:

@@ -55,7 +55,7 @@ def choice_stage(
         for kind, sentence in receipt.choice_notes(ranked, picks).items():
             done.note(kind, sentence)
         if models.sender is not None:
-            done.facts |= models.sender.record()
+            models.sender.tell(done)
         gains = f", {picks.positive:,} with positive gain" if ranked.covers else ""
         reporter.end(f"{len(picks.order):,} picks{gains}")
 

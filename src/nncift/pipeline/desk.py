@@ -2,44 +2,52 @@
 
 from __future__ import annotations
 
-import logging
-import os
-import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from pathlib import Path
+from contextlib import closing, nullcontext
+from dataclasses import dataclass
 from typing import Any
 
 from numpy import ndarray
 
-from nncift.cachedir import cache_folder, cache_in
 from nncift.influence.base import Context, Exacting, Influence, Progress, Session, Traits
 from nncift.ledger import Ledger
+from nncift.pipeline.loading import OwnModels
 from nncift.pipeline.models import Models
 from nncift.pipeline.questions import Answer, Begin, Heads, Question, Some
-from nncift.pipeline.setup import Setup
+from nncift.pipeline.readers import readers_of
 from nncift.pipeline.vectors import Embeddings
-from nncift.progress import Reporter, Silent
-from nncift.run import peak_memory
+from nncift.progress import Reporter
 from nncift.scale.executor import Executor, Make, Seat
 from nncift.scale.serial import Serial
-
-log = logging.getLogger(__name__)
+from nncift.scale.tally import Tally
 
 _CHUNK = 4096  # rows whose responses are in memory at once
 
 
 class Desk:
-    """What a worker holds: a session, and what was counted when it last answered."""
+    """What a worker holds: a session, and what was counted when it last answered.
+
+    Args:
+        influence: is started.
+        context: what it may use, with the ledger to count in.
+        progress: told of work as it is done, where somebody listens.
+        here: whether it works in the process that asks.
+    """
 
     def __init__(
-        self, influence: Influence, context: Callable[[Ledger], Context], progress: Progress | None = None
+        self,
+        influence: Influence,
+        context: Callable[[Ledger], Context],
+        progress: Progress | None = None,
+        *,
+        here: bool = True,
     ) -> None:
-        """Starts the influence; `progress` is told of work as it is done, where somebody listens."""
-        self.influence, self.ledger, self._progress = influence, Ledger(), progress
-        self._counted, self._cpu, self._told = self.ledger.record(), time.process_time(), 0
-        self.ready = context(self.ledger)
-        self.session: Session = influence.start(self.ready)
+        self.influence, self._progress = influence, progress
+        self._tally, self._told = Tally(here=here), 0
+        self.ready = context(self._tally.ledger)
+        readers = self.ready.readers
+        with nullcontext() if readers is None else closing(readers):  # no label needs them
+            self.session: Session = influence.start(self.ready)
 
     def answer(self, question: Question, prepared: dict[str, ndarray] | None) -> Answer:
         """Computes what is asked; `prepared` is what was computed of the targets."""
@@ -52,13 +60,10 @@ class Desk:
                 arrays = self.session.prepare(targets, on_progress=self._tell)
             case Some(i, j):
                 arrays = {"y": self.session.label(i, j, prepared or {}, on_progress=self._tell)}
-        costs, cpu, told = self.ledger.record(), time.process_time(), self._told
-        spent = {name: value - self._counted[name] for name, value in costs.items()}
-        found = Answer(
-            arrays, spent, self.session.truncated(), told, os.getpid(), cpu - self._cpu, peak_memory(), silent, weights
-        )
-        self._counted, self._cpu, self._told = costs, cpu, 0
-        return found
+        readers, told = self.ready.readers, self._told
+        self._told = 0
+        spent = self._tally.take(0.0 if readers is None else readers.cpu_seconds)
+        return Answer(arrays, spent, self.session.truncated(), told, silent, weights)
 
     def _tell(self, count: int) -> None:
         if self._progress is not None:
@@ -73,60 +78,56 @@ def ask(desk: Desk, question: Question, prepared: dict[str, ndarray] | None) -> 
 
 @dataclass(frozen=True, slots=True)
 class OwnDesk:
-    """Makes the desk of a worker that loads its own models.
+    """Makes the desk of a worker that loads its own models."""
 
-    Attributes:
-        setup: of the run.
-        cache: the cache folder of the run.
-    """
-
-    setup: Setup
-    cache: Path
+    load: OwnModels
 
     def __call__(self, seat: Seat) -> Desk:
         """Loads what the influence needs onto the worker's device, and starts it."""
-        models = Models(seated(self.setup, seat), Silent())
-        if cache_folder() == self.cache:
-            return self._desk(models)
-        with cache_in(self.cache):
-            return self._desk(models)
 
-    def _desk(self, models: Models) -> Desk:
-        return Desk(self.setup.influence, lambda ledger: models.context(None, ledger))
+        def build(models: Models) -> Desk:
+            return Desk(models.setup.influence, lambda ledger: models.context(None, ledger), here=seat.here)
+
+        return self.load.make(seat, build)
 
 
 @dataclass(frozen=True, slots=True)
 class Hired:
-    """Who labels: an executor, and what makes the state of its workers."""
+    """Who labels.
+
+    Attributes:
+        executor: whose workers do.
+        make: makes their state.
+        facts: what the receipt says of rows that other workers read for them.
+    """
 
     executor: Executor
     make: Make[Desk]
+    facts: Callable[[], dict[str, Any]] = dict
 
 
 def hire(models: Models, embeddings: Embeddings | None, reporter: Reporter) -> Hired:
     """The workers that the user asked for where they may share the labelling, else one in this thread, which has what is
-    loaded here."""
-    setup = models.setup
-    if shards(setup.influence.traits) and models.executor.name != "serial":
-        return Hired(models.executor, OwnDesk(setup, cache_folder()))
+    loaded here; where it reads rows before its first label, they read them."""
+    influence = models.setup.influence
+    if shards(influence.traits) and models.executor.name != "serial":
+        return Hired(models.executor, OwnDesk(OwnModels.of(models)))
+    readers = readers_of(models, Ledger()) if influence.traits.gradients else None
+
+    def context(ledger: Ledger) -> Context:
+        if readers is not None:
+            readers.ledger = ledger
+        return models.context(embeddings, ledger, readers)
 
     def own(seat: Seat) -> Desk:
-        return Desk(setup.influence, lambda ledger: models.context(embeddings, ledger), reporter.advance)
+        return Desk(influence, context, reporter.advance)
 
-    if models.executor.name != "serial":
-        log.info("`%s` is labelled by one worker: it has its work before the first label", setup.influence.traits.name)
-    return Hired(Serial(), own)
-
-
-def seated(setup: Setup, seat: Seat) -> Setup:
-    """The run as a worker sees it: on its own device."""
-    device = seat.device
-    return setup if device is None else replace(setup, config=replace(setup.config, device=device))
+    return Hired(Serial(), own, dict if readers is None else readers.facts)
 
 
 def shards(traits: Traits) -> bool:
     """Whether workers may share the labelling: not where labels cost nothing, follow from embeddings that are here, or where
-    the influence trains or takes gradients before its first label."""
+    the influence does its work before its first label (it may have rows read by workers then, see `lm/readers.py`)."""
     return not (traits.free or traits.needs_embeddings or traits.gradients)
 
 

@@ -16,7 +16,9 @@ from nncift.embed.precomputed import Precomputed
 from nncift.embed.sentence import SentenceEmbedder
 from nncift.errors import RunError
 from nncift.ledger import Ledger
-from nncift.scale.executor import Executor, Seat, spread_over
+from nncift.run import Work
+from nncift.scale.executor import Executor, Seat
+from nncift.scale.tally import Bill, Spent, Tally
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,8 +35,8 @@ class LoadEncoder:
     device: str
     fingerprint: str
 
-    def __call__(self, seat: Seat) -> Embedder:
-        """Loads it.
+    def __call__(self, seat: Seat) -> tuple[Embedder, Tally]:
+        """Loads it, beside what counts.
 
         Raises:
             RunError: another one has the same name on the worker's machine.
@@ -46,15 +48,16 @@ class LoadEncoder:
                 f"the embedder {self.name!r} is another one on a worker's machine than here: its files differ. Put the same "
                 "files on every machine of the cluster."
             )
-        return embedder
+        tally = Tally(here=seat.here)
+        if isinstance(embedder, SentenceEmbedder):
+            embedder.ledger = tally.ledger
+        return embedder, tally
 
 
-def encode(embedder: Embedder, texts: list[str], shared: Any) -> tuple[dict[str, ndarray], dict[str, int]]:
-    """A shard of embedding, as executors do it: the arrays of a block, and what it cost."""
-    ledger = Ledger()
-    if isinstance(embedder, SentenceEmbedder):
-        embedder.ledger = ledger
-    return encode_block(embedder, texts), ledger.record()
+def encode(state: tuple[Embedder, Tally], texts: list[str], shared: Any) -> tuple[dict[str, ndarray], Spent]:
+    """A shard of embedding, as executors do it: the arrays of a block, and what it took."""
+    embedder, tally = state
+    return encode_block(embedder, texts), tally.take()
 
 
 class SpreadEncoder:
@@ -68,19 +71,19 @@ class SpreadEncoder:
 
     def __init__(self, executor: Executor, load: LoadEncoder, ledger: Ledger) -> None:
         self._executor, self._load, self._ledger = executor, load, ledger
-        self.shards = 0
+        self._bill = Bill()
 
     def __call__(self, blocks: Iterable[list[str]]) -> Iterator[dict[str, ndarray]]:
         """The arrays of each block, in order."""
         with closing(self._executor.crew(self._load)) as crew:
-            for arrays, costs in crew.each(encode, blocks):
-                self._ledger.add(Ledger(**costs))
-                self.shards += 1
+            for arrays, spent in crew.each(encode, blocks):
+                self._ledger.add(Ledger(**spent.costs))
+                self._bill.add(spent)
                 yield arrays
 
-    def record(self) -> dict[str, Any]:
-        """What the receipt says."""
-        return spread_over(self._executor, self.shards)
+    def tell(self, done: Work) -> None:
+        """Tells the stage."""
+        self._bill.tell(done, self._executor)
 
 
 def spread_encoder(

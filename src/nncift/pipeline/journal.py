@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import os
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from hashlib import sha256
@@ -146,12 +145,12 @@ class Journal:
         if self.earlier is not None:
             self.earlier.note_start(answer, clock)
             return
-        note = {"costs": answer.costs, "truncated": {}, "barred": answer.silent} | spent_by(answer, clock)
+        note = {"costs": answer.spent.costs, "truncated": {}, "barred": answer.silent} | spent_by(answer, clock)
         note["lm_weights"] = answer.weights
         if (before := self._read(_START)) is not None:
             earlier = json.loads(before[_NOTE].tobytes())
             both = Ledger(**earlier["costs"])
-            both.add(Ledger(**answer.costs))
+            both.add(Ledger(**answer.spent.costs))
             note["costs"] = both.record()
             note |= {name: note[name] + earlier[name] for name in ("seconds", "cpu_seconds")}
         self._write(_START, {}, note)
@@ -171,7 +170,7 @@ class Journal:
             barred = barred_in(answer.arrays["y"], question.j)
         cut = {row: what for row, what in answer.truncated.items() if row not in self.told}
         self.told |= cut.keys()
-        note = {"costs": answer.costs, "truncated": cut, "barred": barred}
+        note = {"costs": answer.spent.costs, "truncated": cut, "barred": barred}
         self._write(name, answer.arrays, note | spent_by(answer, clock))
         reporter.advance(_length({**self.heads, **self.blocks}[name]) - answer.told)
 
@@ -253,10 +252,9 @@ def _cut(j: Int[ndarray, " L"], size: int) -> Iterator[tuple[str, slice]]:
 
 
 def spent_by(answer: Answer, clock: Clock) -> dict[str, float]:
-    """`seconds` since the clock was made, and `cpu_seconds` of this process and of the one that answered."""
+    """`seconds` since the clock was made, and `cpu_seconds` of all processes."""
     spent = clock.spent()
-    if answer.process != os.getpid():
-        spent["cpu_seconds"] += answer.cpu_seconds
+    spent["cpu_seconds"] += answer.spent.cpu_seconds
     return spent
 
 

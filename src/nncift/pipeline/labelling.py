@@ -72,7 +72,7 @@ class Teacher:
         """What the receipt says of shards; nothing where one worker did all in this thread."""
         executor = self.hired.executor
         if executor.name == "serial":
-            return {}
+            return self.hired.facts()
         count = sum(len(journal.heads) + len(journal.blocks) for journal in journals)
         return {"shards": spread_over(executor, count) | {"peak_memory": self.peak}}
 
@@ -93,7 +93,7 @@ class Teacher:
         answers = crew.each(ask, (journal.asks(name) for name in names), shared=prepared)
         for name, answer in zip(names, answers, strict=True):
             journal.file(name, answer, clock, self.reporter)
-            self.peak, clock = max(self.peak, answer.peak), Clock()
+            self.peak, clock = max(self.peak, answer.spent.peak), Clock()
 
 
 def tell(done: Work, filed: Sequence[Filed], axes: Axes) -> None:

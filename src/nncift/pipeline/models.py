@@ -26,6 +26,7 @@ from nncift.ledger import Ledger
 from nncift.lm.device import Placement, devices, place
 from nncift.lm.load import load_language_model, load_tokenizer, model_fingerprint
 from nncift.lm.model import LanguageModel
+from nncift.lm.readers import Readers
 from nncift.lm.server import connect
 from nncift.lm.tokens import tokenize_lesson
 from nncift.pipeline.encoding import spread_encoder
@@ -175,7 +176,7 @@ class Models:
         if truncated:
             done.note("embedding", f"the embedder read only the beginning of {truncated} rows that are too long for it")
         if encoder is not None:
-            done.facts["shards"] = encoder.record()
+            encoder.tell(done)
         rows = sum(len(pool) for _, pool in pools)
         self.reporter.end(f"{rows:,} rows, {done.ledger.encoder_forwards:,} newly encoded")
         return self._by_axis(vectors, width)
@@ -190,15 +191,15 @@ class Models:
         """What features depend on beside the rows."""
         return self.embedder_key | (self.states_key if self.setup.reads_states else {})
 
-    def states(self, done: Work) -> tuple[RowStates, RowStates]:
-        """What the first language model makes of the rows of both axes."""
+    def states(self, done: Work, readers: Readers | None) -> tuple[RowStates, RowStates]:
+        """What the first language model makes of the rows of both axes, read by workers or here."""
         axes, lm = self.setup.axes, self.lms[0]
         lm.meter.ledger = done.ledger
-        found = states_of(lm, join(axes.rows, axes.columns), self.reporter, tell=done.note)
+        found = states_of(lm, join(axes.rows, axes.columns), self.reporter, tell=done.note, readers=readers)
         of_rows, of_columns = in_parts(found, (len(axes.rows), len(axes.columns)))
         return of_rows, of_columns
 
-    def context(self, embeddings: Embeddings | None, ledger: Ledger) -> Context:
+    def context(self, embeddings: Embeddings | None, ledger: Ledger, readers: Readers | None = None) -> Context:
         """What the teacher may use; loads the language model where the teacher needs it."""
         setup, axes, traits = self.setup, self.setup.axes, self.setup.influence.traits
         seen = embeddings if traits.needs_embeddings else None
@@ -218,6 +219,7 @@ class Models:
             target_embeddings=seen.rows if seen else None,
             pool_embeddings=seen.columns if seen else None,
             reporter=self.reporter,
+            readers=readers,
         )
 
     def rows_context(self, traits: Traits, rows: Sequence[Example], ledger: Ledger) -> Context:

@@ -8,6 +8,8 @@ import numpy as np
 from jaxtyping import Int
 from numpy import ndarray
 
+from nncift.scale.tally import Spent
+
 
 @dataclass(frozen=True, slots=True)
 class Begin:
@@ -35,23 +37,17 @@ class Answer:
 
     Attributes:
         arrays: of the targets, or `y`.
-        costs: counters since the answer before, starting included.
+        spent: since the answer before, starting included.
         truncated: ids of rows that lost text so far, and what.
         told: how much the reporter was told while it was computed.
-        process: that computed it.
-        cpu_seconds: of that process.
-        peak: bytes that it held at most.
         silent: positions of candidates that cannot be scored, and why; for `Begin`.
         weights: of the language models; for `Begin`.
     """
 
     arrays: dict[str, ndarray]
-    costs: dict[str, int]
+    spent: Spent
     truncated: dict[str, str]
     told: int
-    process: int
-    cpu_seconds: float
-    peak: int
     silent: dict[int, str] = field(default_factory=dict)
     weights: int = 0
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import asdict
 from functools import cache
 from pathlib import Path
@@ -34,6 +34,7 @@ from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
 from nncift.pipeline.ranking import make_ranker
+from nncift.pipeline.readers import readers_of
 from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
 from nncift.pipeline.setup import Setup, prepare, with_labels
@@ -257,10 +258,15 @@ class _Road:
             depends = {"code": CODE["states"], "rows": axes.fingerprint} | self.models.states_key
 
             def work(done: Work) -> None:
-                for name, found in zip(STATES, self.models.states(done), strict=True):
+                readers = readers_of(self.models, done.ledger)
+                with nullcontext() if readers is None else closing(readers):
+                    both = self.models.states(done, readers)
+                for name, found in zip(STATES, both, strict=True):
                     with self.folder.atomic(name) as part:
                         write_npz(part, arrays(found))
                     done.files.append(name)
+                if readers is not None:
+                    readers.tell(done)
 
             self._stage("states", depends, work)
             states = read_states(self.folder.path)

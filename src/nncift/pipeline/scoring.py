@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
-from contextlib import closing
+from contextlib import closing, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -33,10 +33,11 @@ from nncift.lm.device import devices
 from nncift.pipeline.encoding import spread_encoder
 from nncift.pipeline.features import row_features
 from nncift.pipeline.inputs import describe_rejected
+from nncift.pipeline.readers import readers_of
 from nncift.pipeline.reopening import Learnt, reopen_estimator
 from nncift.pipeline.states import states_of
 from nncift.progress import Reporter, Silent
-from nncift.scale.executor import check_executor, open_executor
+from nncift.scale.executor import Executor, check_executor, open_executor
 
 log = logging.getLogger(__name__)
 
@@ -161,10 +162,14 @@ def _embedded(
     embedder: Embedder | Precomputed, new: Pool, config: ScoreConfig, device: str, reporter: Reporter
 ) -> Float[ndarray, "n d"]:
     """The vectors of new rows, encoded by the workers that the user asked for."""
-    with closing(open_executor(config.executor, workers=config.workers, devices=devices(device, device))) as executor:
+    with closing(_workers(config, device)) as executor:
         encoder = spread_encoder(executor, embedder, device, Ledger())
         folder = cache_folder() / "embeddings"
         return embed_rows(embedder, new, folder=folder, on_progress=reporter.advance, encode=encoder).vectors
+
+
+def _workers(config: ScoreConfig, device: str) -> Executor:
+    return open_executor(config.executor, workers=config.workers, devices=devices(device, device))
 
 
 def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter) -> Features:
@@ -190,5 +195,10 @@ def _features(learnt: Learnt, new: Pool, config: ScoreConfig, reporter: Reporter
     if models.setup.reads_states:
         lm = models.lms[0]
         lm.meter.ledger = Ledger()
-        states = states_of(lm, new.examples, reporter, tell=lambda kind, sentence: log.warning("%s", sentence))
+        with closing(_workers(config, models.placement.device)) as executor:
+            readers = readers_of(models, lm.meter.ledger, executor)
+            with nullcontext() if readers is None else closing(readers):
+                states = states_of(
+                    lm, new.examples, reporter, tell=lambda _, said: log.warning("%s", said), readers=readers
+                )
     return row_features(new.examples, vectors, states)

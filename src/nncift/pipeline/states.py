@@ -12,11 +12,17 @@ from nncift.cachedir import cache_folder
 from nncift.data.rows import Example
 from nncift.embed.states import RowStates, row_states
 from nncift.lm.model import LanguageModel
+from nncift.lm.readers import Readers
 from nncift.progress import Reporter
 
 
 def states_of(
-    lm: LanguageModel, rows: Sequence[Example], reporter: Reporter, *, tell: Callable[[str, str], None]
+    lm: LanguageModel,
+    rows: Sequence[Example],
+    reporter: Reporter,
+    *,
+    tell: Callable[[str, str], None],
+    readers: Readers | None = None,
 ) -> RowStates:
     """The states of rows, from the cache or read now.
 
@@ -25,12 +31,14 @@ def states_of(
         rows: any rows.
         reporter: listens.
         tell: is told the kind and the sentence of whatever a row loses.
+        readers: who reads; None for `lm` alone.
 
     *Cost*: one forward for each text that is not kept.
     """
     before = lm.meter.ledger.lm_forwards
     reporter.begin("states", len(rows), "rows")
-    found = row_states(lm, rows, folder=cache_folder() / "states", on_progress=reporter.advance)
+    folder = cache_folder() / "states"
+    found = row_states(lm, rows, folder=folder, on_progress=reporter.advance, readers=readers)
     reporter.end(f"{len(rows):,} rows, {lm.meter.ledger.lm_forwards - before:,} newly read by the language model")
     cut, silent = int(found.cut.sum()), int((~found.usable).sum())
     if cut:

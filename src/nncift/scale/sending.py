@@ -7,8 +7,9 @@ from copy import deepcopy
 from typing import Any
 
 from nncift.objective.spread import Item, Result
-from nncift.run import peak_memory
-from nncift.scale.executor import Crew, Executor, Seat, spread_over
+from nncift.run import Work
+from nncift.scale.executor import Crew, Executor, Seat
+from nncift.scale.tally import Bill, Spent, Tally
 
 
 class Sender:
@@ -21,7 +22,7 @@ class Sender:
     def __init__(self, executor: Callable[[], Executor]) -> None:
         self._executor = executor
         self._crew: Crew | None = None
-        self._shards = self._peak = 0
+        self._bill = Bill()
 
     @property
     def workers(self) -> int:
@@ -31,18 +32,15 @@ class Sender:
     def each(self, do: Callable[[Item], Result], items: Iterable[Item]) -> Iterator[Result]:
         """See `Spread.each`."""
         if self._crew is None:
-            self._crew = self._executor().crew(_nothing)
-        for result, peak in self._crew.each(_done, items, shared=do):
-            self._shards, self._peak = self._shards + 1, max(self._peak, peak)
+            self._crew = self._executor().crew(_tally)
+        for result, spent in self._crew.each(_done, items, shared=do):
+            self._bill.add(spent)
             yield result
 
-    def record(self) -> dict[str, Any]:
-        """What the receipt says of what was sent since the last record; nothing where nothing was."""
-        if not self._shards:
-            return {}
-        found = spread_over(self._executor(), self._shards) | {"peak_memory": self._peak}
-        self._shards = 0
-        return {"shards": found}
+    def tell(self, done: Work) -> None:
+        """Tells a stage what was sent since the last one; nothing where nothing was."""
+        if self._bill.shards:
+            self._bill.tell(done, self._executor())
 
     def close(self) -> None:
         """Lets the workers go."""
@@ -51,10 +49,11 @@ class Sender:
             self._crew = None
 
 
-def _nothing(seat: Seat) -> None:
-    """These workers hold nothing: a shard brings its candidates."""
+def _tally(seat: Seat) -> Tally:
+    """These workers hold nothing else: a shard brings its candidates."""
+    return Tally(here=seat.here)
 
 
-def _done(state: None, item: Any, do: Callable[[Any], Any]) -> tuple[Any, int]:
+def _done(tally: Tally, item: Any, do: Callable[[Any], Any]) -> tuple[Any, Spent]:
     """A shard; its arrays are copied, since what a cluster hands over cannot be written to, and is compiled for anew."""
-    return do(deepcopy(item)), peak_memory()
+    return do(deepcopy(item)), tally.take()

@@ -19,6 +19,7 @@ from nncift.objective.greedy import Search, greedy
 from nncift.objective.limits import Limits
 from nncift.objective.spread import shards
 from nncift.objective.survey import survey
+from nncift.run import Work
 from nncift.scale.executor import open_executor
 from nncift.scale.sending import Sender
 
@@ -121,11 +122,16 @@ def test_stored_lines_stay_here() -> None:
 
 def test_a_sender_says_what_it_sent() -> None:
     sender = Sender(lambda: open_executor("threads", workers=2))
-    assert sender.record() == {}
+    done = Work()
+    sender.tell(done)
+    assert not done.facts
     alone = survey(corrected().lines())
     found = survey(corrected().lines(), spread=sender)
     np.testing.assert_array_equal(found.sums, alone.sums)
-    told = sender.record()["shards"]
+    sender.tell(done)
+    told = done.facts.pop("shards")
     assert (told["executor"], told["workers"], told["shards"]) == ("threads", 2, 8) and told["peak_memory"] > 0
-    assert sender.record() == {}
+    assert done.cpu_elsewhere == 0  # threads of this process, whose own clock counts them
+    sender.tell(done)
+    assert not done.facts
     sender.close()

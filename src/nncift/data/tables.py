@@ -22,6 +22,10 @@ BATCH = 1024
 _FEWEST = 16
 _BATCH_BYTES = 32_000_000
 
+_ROWS, _ROWS_A_BYTE = 100_000, 8
+"""Rows that a Parquet file may say it has, and so many more for each of its bytes: runs of one value take none, so that a few
+hundred bytes may say any number, and would be read for days."""
+
 _PIECES = 4096  # lines of a record that are kept apart
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB
 
@@ -159,7 +163,19 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {_plain(error)}") from error
     refuse_twin_columns(file.schema_arrow.names, path)
+    said, size = max(_rows_said(file)), path.stat().st_size
+    if said > _ROWS + _ROWS_A_BYTE * size:
+        raise DataError(
+            f"{path} says that it has {said:,} rows, which {size:,} bytes cannot hold unless nearly all are the same. Write it "
+            "again, each row once."
+        )
     return file
+
+
+def _rows_said(file: pq.ParquetFile) -> tuple[int, int]:
+    """Rows of a Parquet file by its footer, as a whole and by its groups."""
+    groups = (file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups))
+    return file.metadata.num_rows, sum(groups)
 
 
 def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
@@ -172,10 +188,15 @@ def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
                 for row, (place, size) in zip(rows_of(batch), places, strict=False):
                     yield Record(number, number + 1, row, row, "", place, size)
                     number += 1
+            said = next((count for count in _rows_said(file) if count != number), number)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: the Parquet file is damaged behind row {number}: {_plain(error)}. Write or copy it again."
         ) from error
+    if said != number:
+        raise DataError(
+            f"{path}: the Parquet file is damaged behind row {number}: it says that it has {said:,}. Write or copy it again."
+        )
 
 
 def unpacked_bytes(path: Path, most: int) -> int:

@@ -21,6 +21,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from hostile_footers import Reader, numbers, struct
 from hostile_values import RECIPES, header
 from nncift.data.files import load_pool
 from nncift.embed.precomputed import Precomputed
@@ -51,6 +52,8 @@ def bombs() -> Iterator[Bomb]:
     yield "zero.jsonl", lambda path: path.symlink_to("/dev/zero") or 0, load_pool
     yield "repeated.parquet", lambda path: repeated(path, store_schema=False), load_pool
     yield "repeated-codes.parquet", lambda path: repeated(path, store_schema=True), load_pool
+    yield "understated.parquet", understated, load_pool
+    yield "understated-codes.parquet", lambda path: understated(path, store_schema=True), load_pool
     yield "one-value.parquet", one_value, load_pool
     yield "deep.jsonl", lambda path: path.write_bytes(b"[" * 20 * MB) * 3, load_pool
     yield "claimed.npz", lambda path: claimed(path, rows=2**28, size=2**30 + 4096), read_matrix
@@ -106,6 +109,20 @@ def repeated(path: Path, *, store_schema: bool) -> int:
     table = pa.table({"instruction": ["ask"] * 200, "output": column})
     pq.write_table(table, path, store_schema=store_schema)
     return 4 * 32 * MB + 4 * 16 * MB
+
+
+def understated(path: Path, *, store_schema: bool = False) -> int:
+    """Such a file whose footer says that all of it is one byte, unpacked."""
+    stated = repeated(path, store_schema=store_schema)
+    whole = path.read_bytes()
+    start = len(whole) - 8 - int.from_bytes(whole[-8:-4], "little")
+    footer = Reader(whole, start).struct()
+    put = dict(numbers(footer))
+    for place in ("4[0].2", "4[0].1[0].3.6", "4[0].1[1].3.6"):
+        put[place](1)
+    made = struct(footer)
+    path.write_bytes(whole[:start] + made + len(made).to_bytes(4, "little") + b"PAR1")
+    return stated
 
 
 def one_value(path: Path) -> int:

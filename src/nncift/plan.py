@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import tempfile
 import time
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,17 @@ from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of, work
 from nncift.ledger import Ledger
 from nncift.pipeline.donor import donor_of, inherit
-from nncift.pipeline.footprint import Footprint, footprint, refuse_too_large
+from nncift.pipeline.footprint import Footprint, footprint
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import measure_pace, pairs_in
+from nncift.pipeline.preparing import prepare, with_labels
 from nncift.pipeline.receipt import anew_text, calls_text
+from nncift.pipeline.refusing import refuse_before_dedup, refuse_too_large
 from nncift.pipeline.reuse import trained_anew
 from nncift.pipeline.route import Route
-from nncift.pipeline.setup import Setup, prepare, with_labels
-from nncift.progress import Reporter
+from nncift.pipeline.setup import Setup
+from nncift.progress import Reporter, Silent
 from nncift.run import Work
 
 _PROBE_TEXTS = 64
@@ -123,8 +125,11 @@ def plan(config: SelectConfig, reporter: Reporter) -> Plan:
         NnciftError: whatever the run itself would be refused for.
     """
     config = inherit(config)
-    setup = prepare(replace(config, dedup=0.0))  # near-copies are told by embeddings, which a plan makes none of
-    refuse_too_large(setup)
+    setup = prepare(config)  # of all rows: near-copies are told by embeddings, which a plan makes none of
+    if config.dedup:
+        refuse_before_dedup(setup, Models(setup, Silent()))
+    else:
+        refuse_too_large(setup)
     route, models = setup.route, Models(setup, reporter)
     donor = donor_of(config)
     needs_embeddings = setup.influence.traits.needs_embeddings or not setup.exact

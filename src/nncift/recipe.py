@@ -101,9 +101,8 @@ def changed_values(config: Options, recipe: Path, *, verb: str) -> str:
     except ConfigError:
         return ""
     names = [item.name for item in fields(config) if item.name not in ("output", "memory")]
-    return ", ".join(
-        flag(name) for name in names if told != verb or getattr(before, name) != redacted(getattr(config, name))
-    )
+    now = redacted({name: getattr(config, name) for name in names})
+    return ", ".join(flag(name) for name in names if told != verb or getattr(before, name) != now[name])
 
 
 def refuse_struck(values: dict[str, Any], path: Path) -> None:

@@ -12,6 +12,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nncift.progress import duration
+from nncift.redact import redact
 
 
 class Bars:
@@ -59,7 +60,7 @@ class Bars:
         stage, task = self.stages.pop()
         self.progress.remove_task(task)
         if not self.hidden and len(self.stages) < self.deepest:
-            self.console.print(f"{stage:<8} {summary}", markup=False, soft_wrap=True)
+            self.console.print(redact(f"{stage:<8} {summary}"), markup=False, soft_wrap=True)
 
 
 class _Standing(ProgressColumn):

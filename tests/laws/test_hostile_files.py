@@ -448,6 +448,27 @@ def test_text_of_yaml_that_is_too_much() -> None:
         parse_yaml(RECIPES["laughs"].decode())
 
 
+def test_sizes_of_parquet_that_lie_are_one_error_or_the_rows(tmp_path: Path) -> None:
+    """In a process of its own, which has a limit: never a traceback, other rows, a hang, or memory as it is claimed."""
+    program = Path(__file__).parents[1] / "hostile_footers.py"
+    environment = {"PYTHONPATH": str(SOURCE), "PATH": "", "OMP_NUM_THREADS": "1"}
+    command = [sys.executable, str(program), str(tmp_path)]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=300, check=False)
+    assert done.returncode == 0, done.stderr[-2000:]
+    found = {one["name"]: one for one in map(json.loads, done.stdout.splitlines())}
+    assert len(found) > 1500 and found["as it is"]["said"] == "40 rows, 0 rejected"
+    honest, trap = found.pop("many"), [found.pop(f"many {rows}") for rows in (110_000, 2**31 - 1)]
+    assert honest["said"] == "99999 rows, 0 rejected"
+    assert all(
+        "says that it has N rows, which N bytes cannot hold" in one["said"] and one["seconds"] < 2 for one in trap
+    )
+    wrong = [one for one in found.values() if not one["sure"] or one["peak"] > 64e6 or one["seconds"] > 5]
+    assert wrong == []
+    told = {one["said"] for one in found.values()}
+    assert {said for said in told if "rejected" in said} == {"40 rows, 0 rejected"}  # all of them, or none
+    assert all(said.startswith(("FILE", "the pool FILE")) for said in told if "rejected" not in said)
+
+
 def test_bombs_stay_within_their_memory(tmp_path: Path) -> None:
     """In a process of its own, which has a limit: the peak of each is what is stated beside it."""
     program = Path(__file__).parents[1] / "hostile_bombs.py"

@@ -16,7 +16,8 @@ from nncift.estimator.design import pairs_to_label
 from nncift.influence.base import work
 from nncift.pipeline.affording import affordable
 from nncift.pipeline.pace import Pace, pairs_in
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.preparing import prepare
+from nncift.pipeline.setup import Setup
 from toy_road import Corpus, make_corpus, save_model
 
 

@@ -22,7 +22,7 @@ from nncift.estimator.storage import load
 from nncift.pipeline.drawing import draw_pairs
 from nncift.pipeline.inputs import make_axes
 from nncift.pipeline.phases import in_phases
-from nncift.pipeline.setup import prepare
+from nncift.pipeline.preparing import prepare
 from nncift.plan import plan
 from nncift.progress import Silent
 from toy_road import Corpus, make_corpus, save_model, share_of_beta

@@ -16,7 +16,8 @@ from nncift.errors import ConfigError
 from nncift.pipeline import footprint as room_of
 from nncift.pipeline.footprint import Footprint, footprint, parts
 from nncift.pipeline.models import Models
-from nncift.pipeline.setup import prepare
+from nncift.pipeline.preparing import prepare
+from nncift.pipeline.refusing import refuse_too_large
 from nncift.plan import plan
 from nncift.progress import Silent
 from toy_road import Corpus, make_corpus, run_cli, save_model
@@ -103,8 +104,8 @@ def test_the_mend_is_that_of_the_largest_part(corpus: Corpus, monkeypatch: pytes
     with pytest.raises(
         ConfigError, match=r"The largest part is: kernels, 1 MB. Say --backend tiled, or lower --max-targets."
     ):
-        room_of.refuse_too_large(setup)
-    room_of.refuse_too_large(replace(setup, config=replace(setup.config, backend="tiled")))
+        refuse_too_large(setup)
+    refuse_too_large(replace(setup, config=replace(setup.config, backend="tiled")))
 
 
 def test_pages_of_files_are_no_reason_to_refuse(corpus: Corpus) -> None:

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -16,7 +17,8 @@ import nncift
 from nncift.config import SelectConfig
 from nncift.embed.base import unit_rows
 from nncift.errors import ConfigError, RunError
-from nncift.pipeline import reopen, twins
+from nncift.pipeline import dedup, footprint, reopen
+from nncift.pipeline import select as nncift_select
 from nncift.pipeline.twins import find_twins
 from nncift.plan import plan
 from nncift.progress import Silent
@@ -123,7 +125,7 @@ def test_a_finished_run_is_read_again_without_looking_for_copies(
     copied: Copied, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     picked = copied.select(dedup=0.95, labels="all")
-    monkeypatch.setattr(twins, "find_twins", None)
+    monkeypatch.setattr(dedup, "find_twins", None)
     again = reopen(picked.folder)
     assert again.ids == picked.ids and len(again.pool) == 30 and again.resize(3).ids == picked.ids[:3]
     (picked.folder / "twins.json").write_text("{}")
@@ -136,7 +138,7 @@ def test_the_same_command_looks_for_nothing_again_and_another_threshold_does(
 ) -> None:
     first = copied.select(dedup=0.95)
     with monkeypatch.context() as patch:
-        patch.setattr(twins, "find_twins", None)
+        patch.setattr(dedup, "find_twins", None)
         second = copied.select(dedup=0.95)
     assert second.costs == first.costs and second.ids == first.ids
     (first.folder / "twins.json").unlink()
@@ -166,3 +168,91 @@ def test_a_plan_says_that_its_numbers_are_before(copied: Copied) -> None:
 def test_what_is_no_cosine_is_refused(wrong: float) -> None:
     with pytest.raises(ConfigError, match="--dedup is"):
         SelectConfig(pool="pool.jsonl", dedup=wrong)
+
+
+class Counting:
+    """An encoder of a user's own that says how often it was asked."""
+
+    asked: ClassVar[list[int]] = []
+    name, fingerprint, dimension = "counting", "counting", 8
+
+    def __init__(self, *, device: str) -> None:
+        pass
+
+    def encode(self, texts: Sequence[str], *, on_progress: Any = None) -> np.ndarray:
+        self.asked.append(len(texts))
+        return unit_rows(np.array([np.random.default_rng(list(text.encode())).standard_normal(8) for text in texts]))
+
+    def overlong(self, texts: Sequence[str]) -> np.ndarray:
+        return np.zeros(len(texts), dtype=bool)
+
+
+def counting(folder: Path, monkeypatch: pytest.MonkeyPatch, **options: Any) -> dict[str, Any]:
+    monkeypatch.setattr(Counting, "asked", [])
+    rows = [{"id": f"r{k:02}", "prompt": f"ask {k // 2}", "completion": f"say {k // 2}"} for k in range(40)]
+    pool = str(write_rows(folder / "pool.jsonl", rows))
+    usual = {"influence": "similarity", "embedder": f"{__name__}:Counting", "dedup": 0.95, "budget": 5}
+    return {"pool": pool, "output": str(folder / "run"), **usual, **options}
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        ({"memory": "200MB"}, r"in its stage `dedup`, and 200 MB are allowed by --memory"),
+        ({"quota": "nowhere=5%"}, "no row of the pool has a column 'nowhere'"),
+        ({"budget": 41}, "41"),
+        ({"labels": "3"}, "too few to teach an estimator"),
+    ],
+)
+def test_what_can_be_refused_is_refused_before_a_row_is_embedded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, wrong: dict[str, Any], told: str
+) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    with pytest.raises(ConfigError, match=told):
+        nncift.select(**counting(tmp_path, monkeypatch, **wrong))
+    assert Counting.asked == [] and {path.name for path in tmp_path.iterdir()} == {"pool.jsonl"}
+    assert len(nncift.select(**counting(tmp_path, monkeypatch))) == 5 and Counting.asked
+
+
+def test_a_run_that_fits_without_its_copies_is_not_refused_for_them(
+    copied: Copied, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Kernels of 40 × 3,000 stored influences take 480 kB, of 30 rows 360 kB."""
+    for name in ("_PROGRAM", "_REPORT", "_ROW", "_CHARACTER", "_CHOOSING", "BLOCK"):
+        monkeypatch.setattr(footprint, name, 0)
+    targets = [{"id": f"t{k:04}", "prompt": f"q {k}", "completion": f"a {k}"} for k in range(3000)]
+    target = str(write_rows(copied.folder / "target.jsonl", targets))
+    np.save(copied.folder / "t.npy", np.random.default_rng(0).standard_normal((3000, 64)).astype(np.float32))
+    pool = str(write_rows(copied.folder / "pool.jsonl", copied.rows))
+    np.save(copied.folder / "p.npy", copied.vectors)
+    embedder = ",".join(str(copied.folder / name) for name in ("p.npy", "t.npy"))
+    asked = {"target": target, "embedder": embedder, "influence": "similarity", "budget": 5, "max_targets": 3000}
+    for least, memory, fits in ((0.95, "420KB", True), (0.95, "330KB", False), (0.0, "420KB", False)):
+        caplog.clear()
+        options = asked | {"dedup": least, "memory": memory, "output": str(copied.folder / f"run-{least}-{memory}")}
+        if fits:
+            assert len(nncift.select(pool, **options)) == 5
+        else:
+            with pytest.raises(ConfigError, match="The largest part is: kernels"):
+                nncift.select(pool, **options)
+        assert ("whether --dedup leaves few enough rows is known once they are embedded" in caplog.text) is (least > 0)
+        assert not Path(options["output"]).exists() or fits
+    plan(SelectConfig.of({"pool": pool, **asked, "dedup": 0.95, "memory": "420KB"}), Silent())
+
+
+def test_what_is_read_is_told_before_it_is_embedded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Order(Silent):
+        told: ClassVar[list[tuple[str, str]]] = []
+        within: ClassVar[list[str]] = []
+
+        def begin(self, stage: str, total: int, unit: str) -> None:
+            self.within.append(stage)
+
+        def end(self, summary: str) -> None:
+            self.told.append((self.within.pop(), summary))
+
+    nncift_select(SelectConfig.of(counting(tmp_path, monkeypatch)), Order())
+    stages = [stage for stage, _ in Order.told if stage != "load"]
+    assert stages[:3] == ["read", "embed", "dedup"] and stages.count("read") == 1
+    assert Order.told[0][1].startswith("pool 40 rows")
+    assert dict(Order.told)["dedup"] == "20 of 40 rows are near-copies (cosine 0.95 or more)"

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from nncift.config import SelectConfig
 from nncift.errors import ConfigError
-from nncift.recipe import changed_options, recipe_values, refuse_struck, write_recipe
+from nncift.recipe import changed_options, read_recipe, recipe_values, refuse_struck, resolved, write_recipe
 from nncift.redact import STRUCK, redact, redacted
+from nncift.tracking.public import public
 
 
 @pytest.mark.parametrize(
@@ -91,3 +93,54 @@ def test_a_recipe_keeps_no_secret_and_is_not_replayed_without_it(tmp_path: Path)
         refuse_struck(recipe_values(recipe)[1], recipe)
     write_recipe(SelectConfig.of({"pool": "pool.jsonl"}), recipe)
     refuse_struck(recipe_values(recipe)[1], recipe)
+
+
+COLUMNS = ("token", "api_key", "password", "hub_token", "my secret", "credentials", "access-key")
+
+
+@pytest.mark.parametrize("column", COLUMNS)
+@pytest.mark.parametrize("share", ["5%", "200"])
+def test_a_quota_names_a_column_and_no_secret(column: str, share: str, tmp_path: Path) -> None:
+    quota = f"{column}={share}"
+    assert redacted({"quota": quota, "nested": [{"quota": quota}]}) == {"quota": quota, "nested": [{"quota": quota}]}
+    assert public({"quota": quota}) == {"quota": quota}
+    config, recipe = SelectConfig.of({"pool": "pool.jsonl", "quota": quota}), tmp_path / "recipe.yaml"
+    write_recipe(resolved(config), recipe)
+    assert read_recipe(recipe).quota == quota and changed_options(config, recipe) == ""
+    refuse_struck(recipe_values(recipe)[1], recipe)
+    assert changed_options(replace(config, quota=f"{column}=9%"), recipe) == "--quota"
+
+
+@pytest.mark.parametrize(
+    "quota", ["api_key=geheim17", "token=5%x", "password=pw", "token=5% token=geheim17", "secret=-5"]
+)
+def test_what_is_no_quota_is_struck_there_too(quota: str) -> None:
+    assert quota.rpartition("=")[2] not in redacted({"quota": quota})["quota"]
+    assert quota.rpartition("=")[2] not in public({"quota": quota})["quota"]
+
+
+def test_a_known_secret_is_struck_in_a_quota_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "1234567890")
+    assert redacted({"quota": "token=1234567890"}) == {"quota": f"token={STRUCK}"}
+    assert redacted({"quota": "hf_AbCdEfGhIjKlMnOpQrStUv=5"}) == {"quota": f"{STRUCK}=5"}
+    assert redacted({"option": "token=5", "token": "5", "quotas": "token=5"}) == {
+        "option": f"token={STRUCK}",
+        "token": STRUCK,
+        "quotas": f"token={STRUCK}",
+    }
+
+
+def test_columns_of_an_experiments_rows_are_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MY_PASSWORD", "purple-elephant")
+    spec = {"where": {"token": "a b", "password": ["x", "y"]}, "columns": {"api_key": "{first}, {second}"}}
+    assert redacted({"data": spec}) == {"data": spec}
+    planted = {"where": {"token": "purple-elephant", "api_key": "sk-proj-abc123def456ghi789", "x": {"token": "t"}}}
+    assert redacted(planted) == {"where": {"token": STRUCK, "api_key": STRUCK, "x": {"token": STRUCK}}}
+
+
+def test_an_error_names_the_quota_that_it_is_about() -> None:
+    told = "--quota api_key=5%: no row of the pool has a column 'api_key'."
+    assert redact(told) == told
+    assert "geheim" not in redact("--quota api_key=geheim17: no row") and "17" not in redact(
+        "--option api_key=17: no row"
+    )

@@ -18,9 +18,12 @@ from nncift.data.records import Reading, Record, refuse_twin_columns, text_start
 from nncift.errors import DataError
 
 BATCH = 1024
-"""Rows of a Parquet file that are decoded at a time, at most."""
-_FEWEST = 16
-_BATCH_BYTES = 32_000_000
+"""Rows that are written to a Parquet file at a time, at most."""
+_AT_ONCE = 16  # rows that are decoded: of a thousand each may be as large as the longest, whatever the footer says
+
+_ROWS, _ROWS_A_BYTE = 100_000, 8
+"""Rows that a Parquet file may say it has, and so many more for each of its bytes: runs of one value take none, so that a few
+hundred bytes may say any number, and would be read for days."""
 
 _PIECES = 4096  # lines of a record that are kept apart
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB
@@ -159,7 +162,19 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     except (pa.ArrowException, OSError) as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {_plain(error)}") from error
     refuse_twin_columns(file.schema_arrow.names, path)
+    said, size = max(_rows_said(file)), path.stat().st_size
+    if said > _ROWS + _ROWS_A_BYTE * size:
+        raise DataError(
+            f"{path} says that it has {said:,} rows, which {size:,} bytes cannot hold unless nearly all are the same. Write it "
+            "again, each row once."
+        )
     return file
+
+
+def _rows_said(file: pq.ParquetFile) -> tuple[int, int]:
+    """Rows of a Parquet file by its footer, as a whole and by its groups."""
+    groups = (file.metadata.row_group(k).num_rows for k in range(file.metadata.num_row_groups))
+    return file.metadata.num_rows, sum(groups)
 
 
 def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
@@ -167,27 +182,33 @@ def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
     number = 0
     try:
         with open_parquet(path) as file:
-            for batch in file.iter_batches(_batch(file)):
+            for batch in file.iter_batches(_AT_ONCE):
                 places = repeat((-1, 0)) if pieces is None else pieces.keep(number, batch)
                 for row, (place, size) in zip(rows_of(batch), places, strict=False):
                     yield Record(number, number + 1, row, row, "", place, size)
                     number += 1
+            said = next((count for count in _rows_said(file) if count != number), number)
     except (pa.ArrowException, OSError) as error:
         raise DataError(
             f"{path}: the Parquet file is damaged behind row {number}: {_plain(error)}. Write or copy it again."
         ) from error
+    if said != number:
+        raise DataError(
+            f"{path}: the Parquet file is damaged behind row {number}: it says that it has {said:,}. Write or copy it again."
+        )
 
 
 def unpacked_bytes(path: Path, most: int) -> int:
-    """Bytes that the rows of a Parquet file take in memory, whatever it is in the file; none are counted past `most`."""
+    """Bytes that the rows of a Parquet file take in memory, whatever it is in the file; none are counted past `most`.
+
+    What the footer says is believed only where that is more: it may be a lie, and a value that is stored once may stand in
+    every row.
+    """
     with open_parquet(path) as file:
-        groups = [file.metadata.row_group(k) for k in range(file.metadata.num_row_groups)]
-        said = sum(group.total_byte_size for group in groups)
-        if said > most or sum(group.total_byte_size * group.num_rows for group in groups) <= most:
-            return said  # the latter: not even if every row held all that is stored once
+        said = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
         found = 0
         with suppress(pa.ArrowException, OSError):  # damaged, as whoever reads it will say
-            for batch in file.iter_batches(_batch(file)):
+            for batch in file.iter_batches(_AT_ONCE) if said <= most else ():
                 found += sum(column.nbytes for column in plain_columns(batch))
                 if found > most:
                     break
@@ -197,15 +218,6 @@ def unpacked_bytes(path: Path, most: int) -> int:
 def plain_columns(batch: pa.RecordBatch) -> list[pa.Array]:
     """The columns of a batch, each with values of its own: else every piece of them had the whole dictionary."""
     return [one.dictionary_decode() if pa.types.is_dictionary(one.type) else one for one in batch.columns]
-
-
-def _batch(file: pq.ParquetFile) -> int:
-    """Rows that are decoded at a time: fewer where one may be so large that a thousand of them would not fit into memory.
-
-    A value that is stored once may stand in every row, so that a row group may unpack to so many times its size.
-    """
-    groups = (file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
-    return max(_FEWEST, min(BATCH, _BATCH_BYTES // max([1, *groups])))
 
 
 def _plain(error: BaseException) -> str:

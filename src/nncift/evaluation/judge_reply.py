@@ -81,6 +81,8 @@ class Asker:
             if "temperature" in before and "temperature" not in self.body:
                 log.warning("the judge takes no temperature of %s; it takes its own", before["temperature"])
             return self._once(prompt)
+        except self.errors.OpenAIError as error:  # what `bounded_client` does not read
+            return Fault(str(error))
 
     def _send(self, prompt: str, body: dict[str, Any]) -> str:
         messages = [{"role": "user", "content": prompt}]

@@ -19,6 +19,7 @@ from nncift.evaluation.judge_reply import CUT_OFF, TIMEOUT, UNPARSABLE, UNREACHA
 from nncift.evaluation.judging import Grades, JudgeItem, OnGrade, OnProgress
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
 from nncift.lm.address import check_address, is_private, key_of
+from nncift.lm.bounded import COMPRESSED, TOO_LARGE, bounded_client
 from nncift.lm.sending import RateLimit, arriving
 
 log = logging.getLogger(__name__)
@@ -29,11 +30,13 @@ KEY, OPENAI_KEY = "NNCIFT_JUDGE_KEY", "OPENAI_API_KEY"
 _OPENAI = "api.openai.com"
 
 _NO_KEY = "none"  # local servers ask for no key, but the protocol has a place for one
-_LASTING = {UNREACHABLE, TIMEOUT, "401", "404", "429"}  # and every 5xx
+_LASTING = {UNREACHABLE, TIMEOUT, COMPRESSED, TOO_LARGE, "401", "404", "429"}  # and every 5xx
 
 _MEND = {
     UNREACHABLE: "Check that the server runs at {url}",
     TIMEOUT: "Raise --judge-timeout (now {timeout:g} s), or lower --judge-parallel (now {parallel})",
+    COMPRESSED: "Look at what stands between here and {url}",
+    TOO_LARGE: "Look at what answers at {url}",
     UNPARSABLE: "Take a model that is able to judge and has a chat template",
     CUT_OFF: "Raise --judge-tokens (now {max_tokens})",
     "401": "Put the key of {url} into the environment variable {key}",
@@ -169,13 +172,14 @@ class ServerJudge:
         key = judge_key(self.url)
         if key and not is_private(self.url):
             log.warning("the judge's key goes to %s unencrypted, for anybody on the way to read. Use https.", self.url)
-        hooks = {"request": [lambda request: self._limit.wait()]}  # repeated requests count as well
         client = openai.OpenAI(
             api_key=key or _NO_KEY,
             base_url=self.url,
             timeout=self.timeout,
             max_retries=self.retries,
-            http_client=openai.DefaultHttpxClient(event_hooks=hooks),
+            http_client=bounded_client(
+                openai, before=[lambda request: self._limit.wait()]
+            ),  # repeated ones count as well
         )
         body: dict[str, Any] = {"max_tokens": self.max_tokens}
         if self.temperature is not None:

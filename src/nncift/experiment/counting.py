@@ -27,7 +27,8 @@ from nncift.pipeline.allowance import read_allowance
 from nncift.pipeline.drawing import plain_design
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.phases import choose_difficulty
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.preparing import prepare
+from nncift.pipeline.setup import Setup
 
 _MANY = 200_000
 """Pairs of placeholders that are not drawn one by one: rows of both axes are then all met, or lie in one block."""

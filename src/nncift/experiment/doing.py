@@ -13,7 +13,7 @@ from nncift.evaluation.evaluate import evaluate
 from nncift.evaluation.options import EvaluateConfig
 from nncift.experiment.records import ids_hash
 from nncift.pipeline import label, select
-from nncift.pipeline.setup import prepare
+from nncift.pipeline.preparing import prepare
 from nncift.progress import Reporter
 from nncift.rehearsal.options import FidelityConfig
 from nncift.rehearsal.rehearse import rehearse

@@ -24,6 +24,7 @@ from nncift.experiment.records import read_record
 from nncift.experiment.sharing import label_key
 from nncift.influence.base import Calls, work
 from nncift.pipeline.receipt import calls_text
+from nncift.redact import redact
 from nncift.rehearsal.options import FidelityConfig
 
 _GRADE = 3  # a judge reads the instruction, the answer and the reference
@@ -113,8 +114,8 @@ class ExperimentPlan:
         hardware = None if self.recipe.hardware is None else asdict(self.recipe.hardware)
         return {
             "experiment": self.recipe.name,
-            "title": self.recipe.title,
-            "claim": self.recipe.claim,
+            "title": redact(self.recipe.title),
+            "claim": redact(self.recipe.claim),
             "hardware": hardware,
             "stated": list(self.stated),
             "cells": [asdict(one) for one in self.cells],
@@ -123,8 +124,8 @@ class ExperimentPlan:
 
     def lines(self) -> list[str]:
         """In words, the total last."""
-        head = [f"{self.recipe.name}: {self.recipe.title}"] if self.recipe.title else []
-        head += [self.recipe.claim] if self.recipe.claim else []
+        head = [redact(f"{self.recipe.name}: {self.recipe.title}")] if self.recipe.title else []
+        head += [redact(self.recipe.claim)] if self.recipe.claim else []
         if self.stated:
             head.append(f"Rows are not read but stated by the recipe: {', '.join(self.stated)}.")
         shown = [one.line() for one in self.cells[:_MOST_LINES]]

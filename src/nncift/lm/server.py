@@ -19,6 +19,7 @@ from numpy import ndarray
 from nncift.errors import MissingExtraError, ModelError
 from nncift.ledger import Ledger
 from nncift.lm.address import SERVER_KEY, Served, is_private, key_of, read_served
+from nncift.lm.bounded import bounded_client
 from nncift.lm.device import Placement
 from nncift.lm.dialects import DIALECTS, Dialect
 from nncift.lm.load import load_tokenizer, served_fingerprint
@@ -113,6 +114,8 @@ class Server:
             ) from error
         except self.errors.APIStatusError as error:
             raise Refused(error.status_code, self._refusal(error)) from error
+        except self.errors.OpenAIError as error:  # what `bounded_client` does not read
+            raise ModelError(f"the server at {where} {error}. {_KEPT} Look at what answers there.") from error
         try:
             return json.loads(text)
         except (ValueError, RecursionError):
@@ -199,7 +202,13 @@ def _open(served: Served, *, timeout: float, retries: int) -> Server:
     key = key_of((SERVER_KEY,))
     if key and not is_private(served.root):
         log.warning("the key goes to %s unencrypted, for anybody on the way to read. Use openai+https.", served.root)
-    client = openai.OpenAI(api_key=key or "none", base_url=served.root, timeout=timeout, max_retries=retries)
+    client = openai.OpenAI(
+        api_key=key or "none",
+        base_url=served.root,
+        timeout=timeout,
+        max_retries=retries,
+        http_client=bounded_client(openai),
+    )
     return Server(served, client, openai, key)
 
 

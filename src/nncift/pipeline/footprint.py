@@ -17,15 +17,13 @@ from nncift.data.stored import StoredRows
 from nncift.embed.base import BLOCK
 from nncift.embed.precomputed import Precomputed
 from nncift.embed.sentence import SentenceEmbedder
-from nncift.errors import ConfigError
 from nncift.estimator.posterior import DENSE
 from nncift.kernel.compiled import cores
 from nncift.lm.size import Size, model_size, size_of
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.models import Models
-from nncift.pipeline.room import allowed
 from nncift.pipeline.setup import Setup
-from nncift.progress import Silent
+from nncift.pipeline.twins import BLOCK as BLOCK_OF_TWINS
 from nncift.registry import is_served
 
 _PROGRAM = 350e6
@@ -146,25 +144,7 @@ def footprint(setup: Setup, models: Models) -> Footprint:
 
 def parts(setup: Setup, models: Models) -> tuple[list[Part], dict[str, list[Part]], list[str]]:
     """What is held throughout, what by stage beside it, and what could not be counted."""
-    held, stages, unknown = list(_rows(setup)), dict[str, list[Part]](), []
-    if setup.config.executor != "serial":
-        unknown.append("what its workers hold")
-    embeds = setup.influence.traits.needs_embeddings or not setup.exact
-    width = 0
-    if embeds:
-        encoder, width, stages["embed"] = _embedding(setup, models)
-        held += encoder
-        if not width:
-            unknown.append("the embedder")
-    if setup.influence.traits.needs_model or setup.reads_states or setup.difficulty is not None:
-        sizes = [model_size(name) for name in setup.config.model if not is_served(name)]
-        if models.placement.device == "cpu":
-            held += [_weights(one, models) for one in sizes if one is not None]
-            stages["label"] = [part for one in sizes[:1] if one is not None for part in _labelling(setup, models, one)]
-        if None in sizes:
-            unknown.append("a language model that is not on this disk yet")
-    if isinstance(path := getattr(setup.influence, "matrix", None), str) and Path(path).is_file():
-        stages["label"] = [Part("recorded influences", 2 * Path(path).stat().st_size)]
+    held, stages, unknown, width = before_kernels(setup, models)
     vectors = (
         [Part("vectors in the run folder", 4 * width * sum(setup.axes.shape), "", returnable=True)] if width else []
     )
@@ -177,31 +157,31 @@ def parts(setup: Setup, models: Models) -> tuple[list[Part], dict[str, list[Part
     return held, stages, unknown
 
 
-def refuse_too_large(setup: Setup) -> None:
-    """Refuses a run that would not fit into memory, rather than let it swap.
-
-    Args:
-        setup: the run; its route refuses by itself what no machine like this can hold.
-
-    Raises:
-        ConfigError: what it needs at its peak is more than `--memory` says, or than there is.
-    """
-    _ = setup.route
-    limit = allowed(setup.config.memory)
-    if limit is None:
-        return
-    found = footprint(setup, Models(setup, Silent()))
-    if found.needed <= limit:
-        return
-    largest = max(found.parts, key=lambda part: part.bytes * (not part.returnable))
-    lowered = max((part for part in found.parts if part.mend), key=lambda part: part.bytes)
-    which = "" if lowered is largest else f"What an option lowers is: {lowered.name}, {size(lowered.bytes)}. "
-    there = "are available" if setup.config.memory.strip().lower() == "auto" else "are allowed by --memory"
-    raise ConfigError(
-        f"the run would need about {size(found.needed)} of memory in its stage `{found.stage}`, and {size(limit)} {there}. "
-        f"The largest part is: {largest.name}, {size(largest.bytes)}. {which}{lowered.mend} "
-        "--memory 0 starts it all the same, and it may swap."
-    )
+def before_kernels(setup: Setup, models: Models) -> tuple[list[Part], dict[str, list[Part]], list[str], int]:
+    """What `parts` tells of a run up to its labels, and how long vectors are (0 where that is not known)."""
+    held, stages, unknown = list(_rows(setup)), dict[str, list[Part]](), []
+    if setup.config.executor != "serial":
+        unknown.append("what its workers hold")
+    embeds, dedups, width = setup.influence.traits.needs_embeddings or not setup.exact, _dedups(setup), 0
+    if embeds or dedups:
+        pools = [pool for _, pool in setup.pools()]
+        encoder, width, stages["embed"] = _embedding(models, pools if embeds else [setup.pool])
+        held += encoder
+        if not width:
+            unknown.append("the embedder")
+        if dedups:
+            _, _, first = _embedding(models, [setup.pool])
+            stages["dedup"] = [*first, _comparing(len(setup.pool), width)]
+    if setup.influence.traits.needs_model or setup.reads_states or setup.difficulty is not None:
+        sizes = [model_size(name) for name in setup.config.model if not is_served(name)]
+        if models.placement.device == "cpu":
+            held += [_weights(one, models) for one in sizes if one is not None]
+            stages["label"] = [part for one in sizes[:1] if one is not None for part in _labelling(setup, models, one)]
+        if None in sizes:
+            unknown.append("a language model that is not on this disk yet")
+    if isinstance(path := getattr(setup.influence, "matrix", None), str) and Path(path).is_file():
+        stages["label"] = [Part("recorded influences", 2 * Path(path).stat().st_size)]
+    return held, stages, unknown, width
 
 
 def size(count: float) -> str:
@@ -212,6 +192,8 @@ def size(count: float) -> str:
 def _rows(setup: Setup) -> Iterator[Part]:
     yield Part("program", int(_PROGRAM))
     rows = sum(_of_rows(pool) for _, pool in setup.pools())
+    if setup.twins is not None and len(setup.pool):  # what is left out stays in memory, to be told
+        rows += int(_of_rows(setup.pool) * (setup.twins.of / len(setup.pool) - 1))
     yield Part("rows", rows, "Select from parts of the pool first, or make its rows one file of more than 32 MB.")
 
 
@@ -232,16 +214,27 @@ def _mean(values: list[int]) -> float:
     return sum(values) / max(1, len(values))
 
 
-def _embedding(setup: Setup, models: Models) -> tuple[list[Part], int, list[Part]]:
+def _dedups(setup: Setup) -> bool:
+    """Whether near-copies are still to be found."""
+    return isinstance(setup.config, SelectConfig) and bool(setup.config.dedup) and setup.twins is None
+
+
+def _comparing(rows: int, width: int) -> Part:
+    """Two blocks of vectors, what is read of one more, and the cosines of the two, as numbers and as answers."""
+    some = min(BLOCK_OF_TWINS, rows)
+    return Part("rows that are compared", 4 * 3 * some * width + 5 * some * some)
+
+
+def _embedding(models: Models, pools: list[Pool]) -> tuple[list[Part], int, list[Part]]:
     """What an embedder holds, how long its vectors are (0 where that is not known), and what encoding takes beside it."""
-    embedder, rows = models.embedder, sum(len(pool) for _, pool in setup.pools())
+    embedder, rows = models.embedder, sum(map(len, pools))
     if isinstance(embedder, Precomputed):
         return [], embedder.dimension, [Part("vectors of a block", 3 * 8 * min(BLOCK, rows) * embedder.dimension)]
     found = size_of(embedder.folder) if isinstance(embedder, SentenceEmbedder) else None
     if found is None:
         return [Part("embedder", int(_ENCODER))], 0, []
     held = [Part("embedder", int(_ENCODER + 4 * found.weights))]
-    tokens = min(found.context, _tokens(pool for _, pool in setup.pools()))
+    tokens = min(found.context, _tokens(pools))
     activations = min(rows, _TEXTS) * tokens * _forward(found, tokens, 4)
     return held, found.width, [Part("encoding texts", int(activations)), Part("vectors", 8 * rows * found.width)]
 

@@ -20,6 +20,7 @@ from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.ranking import Ranked
 from nncift.pipeline.setup import Setup
+from nncift.progress import Reporter
 from nncift.run import RunFolder, StageRecord, Work, environment
 from nncift.selection import Picks, source_positions
 
@@ -58,6 +59,13 @@ def input_notes(setup: Setup) -> dict[str, str]:
     if setup.wants_states and not setup.reads_states:
         notes["states"] = "a server gives no states of the rows: the estimator reads their embeddings (--features)"
     return {kind: text for kind, text in (notes | _advice(setup)).items() if text}
+
+
+def tell_rows(setup: Setup, reporter: Reporter) -> None:
+    """How many rows were read, and the layout that they were taken for."""
+    rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in setup.pools())
+    reporter.begin("read", 0, "")
+    reporter.end(rows)
 
 
 def _advice(setup: Setup) -> dict[str, str]:

@@ -28,9 +28,10 @@ from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
 from nncift.pipeline.making import make_estimator
 from nncift.pipeline.models import Models
+from nncift.pipeline.preparing import prepare, with_labels
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import expected_features
-from nncift.pipeline.setup import Setup, prepare, with_labels
+from nncift.pipeline.setup import Setup
 from nncift.pipeline.twins import stored_twins
 from nncift.pipeline.vectors import read_embeddings
 from nncift.progress import Silent

@@ -23,21 +23,22 @@ from nncift.lm.device import describe_cpu
 from nncift.objective.base import Objective, Rule
 from nncift.pipeline import receipt
 from nncift.pipeline.choice import choice_stage
+from nncift.pipeline.dedup import admit
 from nncift.pipeline.desk import hire
 from nncift.pipeline.donor import donor_of, inherit
 from nncift.pipeline.facts import facts_of
 from nncift.pipeline.features import STATES, Readable, read_states, readable
-from nncift.pipeline.footprint import refuse_too_large
 from nncift.pipeline.keys import CODE, select_depends
 from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, labels_of, remove_journal, set_aside
 from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
+from nncift.pipeline.preparing import prepare, with_labels
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.readers import readers_of
 from nncift.pipeline.reuse import Reuse, trained_anew
 from nncift.pipeline.rounds import Rounds
-from nncift.pipeline.setup import Setup, prepare, with_labels
+from nncift.pipeline.setup import Setup
 from nncift.pipeline.states import arrays
 from nncift.pipeline.twins import tell_twins
 from nncift.pipeline.vectors import Embeddings, read_embeddings
@@ -60,10 +61,10 @@ def select(config: SelectConfig, reporter: Reporter | None = None) -> Selection:
     config = inherit(config)
     if config.output is None:
         raise ConfigError("no run folder: add -o RUN.")
-    setup = prepare(config, reporter)
+    reporter = reporter or Silent()
+    setup = admit(prepare(config), reporter)
     assert setup.objective is not None
-    refuse_too_large(setup)  # before anything is spent
-    with closing(RunFolder(Path(config.output))) as folder, closing(_Road(folder, setup, reporter or Silent())) as road:
+    with closing(RunFolder(Path(config.output))) as folder, closing(_Road(folder, setup, reporter)) as road:
         return road.select(config, setup.objective)
 
 
@@ -79,14 +80,13 @@ def label(config: LabelConfig, reporter: Reporter | None = None) -> Labels:
     if config.output is None or not config.output.endswith(".npz"):
         raise ConfigError(f"the labels file is {config.output!r}; name it with -o labels.npz.")
     check_executor(config.executor)
-    setup = prepare(config)
-    refuse_too_large(setup)
+    reporter = reporter or Silent()
+    setup = admit(prepare(config), reporter)
     final = Path(config.output)
     place = final.with_name(f"{final.stem}.labelling")
-    with closing(RunFolder(place)) as folder, closing(_Road(folder, setup, reporter or Silent())) as road:
+    with closing(RunFolder(place)) as folder, closing(_Road(folder, setup, reporter)) as road:
         for sentence in receipt.input_notes(setup).values():
             log.warning("%s", sentence)
-        road.tell_rows()
         kept = kept_labels(final, road.labelling())
         if kept is None:
             road.decide()
@@ -219,16 +219,9 @@ class _Road:
         self._know(setup.labelled((stored["i"], stored["j"])))
         return labels_of(stored, labelling)
 
-    def tell_rows(self) -> None:
-        """How many rows were read, and the layout that they were taken for."""
-        rows = "; ".join(f"{role} {len(pool):,} rows, {pool.layout} layout" for role, pool in self.setup.pools())
-        self.reporter.begin("read", 0, "")
-        self.reporter.end(rows)
-
     def _begin(self, config: SelectConfig) -> dict[str, str]:
         machine = asdict(self.models.placement) | {"cpu": describe_cpu(), "seed": config.seed}
         (self.folder.path / "done.json").unlink(missing_ok=True)
-        self.tell_rows()
         notes = receipt.input_notes(self.setup)
         for sentence in notes.values():
             log.warning("%s", sentence)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from nncift.redact import STRUCK, redact
+from nncift.redact import STRUCK, is_quota, redact, redacted
 
 _SECRET_NAMES = {
     "key",
@@ -43,6 +43,8 @@ def _value(name: str, value: Any) -> Any:
         return [_value(name, one) for one in value]
     if not isinstance(value, str):
         return STRUCK if value is not None and _is_secret(name) else value
+    if is_quota(name, value):
+        return redacted({name: value})[name]
     inner, equals, said = value.partition("=")
     if equals and re.fullmatch(r"[\w-]+", inner):  # name=value
         return f"{inner}={_value(inner, said)}"

@@ -18,6 +18,7 @@ from nncift.evaluation.judge_reply import Fault, read_reply
 from nncift.evaluation.judge_server import ServerJudge, judge_key
 from nncift.evaluation.judging import Grades, JudgeItem
 from nncift.evaluation.rubric import DEFAULT_RUBRIC, Rubric, judge_prompt
+from nncift.lm.bounded import COMPRESSED
 from toy_server import Reply, ToyServer, free_port, toy_server
 
 pytest.importorskip("openai", reason="the package openai is not installed (extra `judge`)")
@@ -143,7 +144,7 @@ FAULTS: list[tuple[str, list[Reply], str, int]] = [
     ("a silent server", [Reply(pause=0.6)], "timeout", 3),
     ("a lost connection", [Reply(cut="before")], "server not reachable", 3),
     ("a lost body", [Reply(cut="body")], "server not reachable", 3),
-    ("a false length", [Reply(headers={"Content-Encoding": "gzip"})], "server not reachable", 3),
+    ("a compressed answer", [Reply(headers={"Content-Encoding": "gzip"})], COMPRESSED, 1),
 ]
 
 

@@ -20,7 +20,8 @@ from nncift.embed import base, precomputed
 from nncift.errors import ConfigError
 from nncift.pipeline import vectors
 from nncift.pipeline.models import Models
-from nncift.pipeline.setup import Setup, prepare
+from nncift.pipeline.preparing import prepare
+from nncift.pipeline.setup import Setup
 from nncift.pipeline.vectors import Embeddings, read_embeddings
 from nncift.progress import Silent
 from nncift.run import RunFolder, Work

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from nncift.data.shards import is_shard, missing_of
 from nncift.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -13,6 +14,9 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 
 _SHARDS = ((".parquet",), (".jsonl", ".ndjson"))
 """Types of which a folder may hold many, each with its suffixes."""
+
+_COUNTED = ((".csv",), (".json",))
+"""Types of which a folder holds shards only where their names say so: others of the kind stand for themselves."""
 
 _OF_A_RUN = ("stages.json", "recipe.yaml")
 
@@ -25,15 +29,20 @@ def files_in(folder: Path, role: str) -> list[Path]:
     """
     if all((folder / name).is_file() for name in _OF_A_RUN):
         raise DataError(
-            f"the {role} {folder} is a run folder. Its chosen rows are one file of it, subset.*: name that."
+            f"the {role} {folder} is a run folder. Its chosen rows are in it, as subset.* or the folder subset: name that."
         )
     files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
     found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
-    some = [paths for paths in found if paths]
+    counted = [path for path in files if is_shard(path.name)]
+    some = [paths for paths in found if paths] or [
+        paths for suffixes in _COUNTED if (paths := [path for path in counted if path.suffix.lower() in suffixes])
+    ]
     if len(some) == 1:
         full = [path for path in some[0] if path.stat().st_size]
         if full and len(full) < len(some[0]):
             log.warning("%d of %d shards in %s are empty files", len(some[0]) - len(full), len(some[0]), folder)
+        if missing := missing_of(some[0]):
+            log.warning("%s lacks %d of the %d shards that the names count", folder, missing, len(some[0]) + missing)
         return full or some[0]
     if some:
         both = " and ".join(paths[0].name for paths in some)

@@ -88,6 +88,7 @@ def make_works(folder: Path) -> dict[str, Work]:
     subset = str(inputs / "subset.jsonl")
     return {
         "select": Work("select", ["select", pool, *rows, "--influence", "delift", "--labels", "40%", *some]),
+        "shards": Work("shards", ["select", pool, *rows, "--influence", "delift", "--labels", "40%", "--shard-rows", "3", *some]),
         "rounds": Work("rounds", ["select", pool, *rows, "--influence", "delift", "--design", "adaptive", *some]),
         "less": Work("less", ["select", pool, *rows, "--influence", "less", "--labels", "all", *some]),
         "label": Work("label", ["label", pool, *rows, "--influence", "delift", "--labels", "60", "-o", "out/labels.npz"]),

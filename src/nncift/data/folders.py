@@ -21,22 +21,23 @@ _COUNTED = ((".csv",), (".json",))
 _OF_A_RUN = ("stages.json", "recipe.yaml")
 
 
+def holds_shards(folder: Path) -> bool:
+    """Whether a folder is no run's, and has a file that is a shard."""
+    return not _is_run(folder) and bool(_by_type(_files(folder)))
+
+
 def files_in(folder: Path, role: str) -> list[Path]:
     """The shards in a folder, by name; those of folders inside it, and files that begin with a dot or an underscore, are none.
 
     Raises:
         DataError: there is none, or there are some of two types; or it is a run folder.
     """
-    if all((folder / name).is_file() for name in _OF_A_RUN):
+    if _is_run(folder):
         raise DataError(
             f"the {role} {folder} is a run folder. Its chosen rows are in it, as subset.* or the folder subset: name that."
         )
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
-    found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
-    counted = [path for path in files if is_shard(path.name)]
-    some = [paths for paths in found if paths] or [
-        paths for suffixes in _COUNTED if (paths := [path for path in counted if path.suffix.lower() in suffixes])
-    ]
+    files = _files(folder)
+    some = _by_type(files)
     if len(some) == 1:
         full = [path for path in some[0] if path.stat().st_size]
         if full and len(full) < len(some[0]):
@@ -48,6 +49,23 @@ def files_in(folder: Path, role: str) -> list[Path]:
         both = " and ".join(paths[0].name for paths in some)
         raise DataError(f"the {role} {folder} is a folder of files of two types, such as {both}. Keep one type in it.")
     raise DataError(f"the {role} {folder} is a folder. {_hint(folder, files)}")
+
+
+def _is_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _OF_A_RUN)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
+
+
+def _by_type(files: list[Path]) -> list[list[Path]]:
+    """The shards of each type of which there are some."""
+    found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
+    if not any(found):
+        counted = [path for path in files if is_shard(path.name)]
+        found = [[path for path in counted if path.suffix.lower() in suffixes] for suffixes in _COUNTED]
+    return [paths for paths in found if paths]
 
 
 def _hint(folder: Path, files: list[Path]) -> str:

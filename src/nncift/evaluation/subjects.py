@@ -10,7 +10,7 @@ from typing import Any
 
 from nncift.config import SelectConfig
 from nncift.data.files import load_pool
-from nncift.data.folders import SUFFIXES
+from nncift.data.folders import holds_shards
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
@@ -129,11 +129,7 @@ def whole_cost(run: Selection) -> dict[str, float]:
 def _is_run(name: str) -> bool:
     """Whether a folder is named that is no folder of shards."""
     path = Path(name)
-    if not path.is_dir():
-        return False
-    return any((path / own).exists() for own in ("recipe.yaml", LOCK)) or not any(
-        one.suffix.lower() in SUFFIXES for one in path.iterdir()
-    )
+    return path.is_dir() and ((path / LOCK).exists() or (path / "recipe.yaml").exists() or not holds_shards(path))
 
 
 def title(name: str) -> str:

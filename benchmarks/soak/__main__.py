@@ -45,6 +45,7 @@ def steps(*, tiny: bool) -> list[Step]:
                 every.append((f"{name} {work}", lambda c, w=work, n=number: act(c, w, n)))
 
     add("kill", sudden.killed_at_moments, MAIN, 25, 2)
+    add("kill", sudden.killed_at_moments, ("shards",), 25, 2)
     add("kill", sudden.killed_in_time, MAIN, 25, 0)
     add("kill", sudden.killed_in_time, ("gemma",), 3, 0)
     add("kill", sudden.killed_at_moments, ("rounds", "less", "label"), 20, 0)

@@ -12,7 +12,7 @@ from benchmarks.soak.hooks import Fault
 from benchmarks.soak.works import promised
 
 YEAR = 365 * 86400.0
-STAGES = ("embed", "states", "label", "estimate", "select")
+STAGES = ("embed", "states", "label", "estimate", "select", "write")
 """Of a selection, in the order in which they depend on each other."""
 
 

@@ -86,8 +86,10 @@ def make_works(folder: Path) -> dict[str, Work]:
     by += ["--epochs", "1", "--rank", "2", "--learning-rate", "0.01", "--shots", "2", "--max-new-tokens", "4", *cpu]
     models = ["--model", str(inputs / "model"), "--embedder", str(inputs / "encoder" / "toy")]
     subset = str(inputs / "subset.jsonl")
+    shards = ["--shard-rows", "3"]
     return {
         "select": Work("select", ["select", pool, *rows, "--influence", "delift", "--labels", "40%", *some]),
+        "shards": Work("shards", ["select", pool, *rows, "--influence", "delift", "--labels", "40%", *shards, *some]),
         "rounds": Work("rounds", ["select", pool, *rows, "--influence", "delift", "--design", "adaptive", *some]),
         "less": Work("less", ["select", pool, *rows, "--influence", "less", "--labels", "all", *some]),
         "label": Work("label", ["label", pool, *rows, "--influence", "delift", "--labels", "60", "-o", "out/labels.npz"]),

@@ -184,13 +184,14 @@ class SelectConfig(_TeacherOptions):
     difficulty: str = setting(
         "What phases are told by: a pointwise influence function; auto: perplexity with a model, else length.", "auto"
     )
+    shard_rows: int = setting("Write the subset as a folder of shards with at most so many rows each; 0: one file.", 0)
     threads: int = setting("Threads for kernels and selection; 0 takes all cores. The result does not depend on it.", 0)
 
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.phases < 0 or self.phases == 1:
             raise ConfigError(f"--phases is {self.phases}; it must be 2 or more, or 0 for none.")
-        at_least(self, parts=1, entries=0)
+        at_least(self, parts=1, entries=0, shard_rows=0)
         if not 0 <= self.dedup <= 1:
             raise ConfigError(f"--dedup is {self.dedup}; it is a cosine, above 0 and at most 1, or 0 for none.")
         if not 0 < self.epsilon < 1:

@@ -15,9 +15,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -113,8 +113,8 @@ class RunFolder:
         self.path = path
         self._lock: TextIO | None = _locked(path, reading=reading)
         if not reading:
-            for leftover in (leftover for leftover in path.rglob(f"*{PART}") if leftover.is_file()):
-                leftover.unlink()
+            for leftover in sorted(path.rglob(f"*{PART}"), reverse=True):  # what lies in a folder before the folder
+                shutil.rmtree(leftover) if leftover.is_dir() else leftover.unlink()
         self.records = read_records(path)
 
     def close(self) -> None:
@@ -152,6 +152,15 @@ class RunFolder:
         self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
         self._write_records()
         return self.records[name]
+
+    def keep_only(self, name: str, files: Collection[str]) -> None:
+        """Lets the record of a stage tell of these files alone: its others are those of a later stage now."""
+        record = self.records[name]
+        if not record.files.keys() <= set(files):
+            self.records[name] = replace(
+                record, files={file: record.files[file] for file in record.files if file in files}
+            )
+            self._write_records()
 
     def forget_all_but(self, names: set[str]) -> None:
         """Drops stages that this run does not go through, with their artefacts: a folder tells of one run only."""

@@ -112,7 +112,7 @@ class Selection:
         costs: counters and seconds by stage, and what the exact influences would have taken.
         facts: how the objective was chosen, and the share of picks (and of rows) that had an exact label.
         notes: caps, truncations and fallbacks of the run.
-        subset: the file of the chosen rows; None after `resize`, which writes none.
+        subset: the file of the chosen rows, or the folder of their shards; None after `resize`, which writes none.
         folder: the run folder.
         ranker: ranks any number of rows on the kernels of this run, without a call of the language model.
         influences: gives every influence of a pool row on a target row, exact or estimated, without a call either.
@@ -194,7 +194,7 @@ class Selection:
         picks = self.picks.head(rows) if rows <= len(self) else self.ranker(rows)
         return replace(self, picks=picks, subset=None)
 
-    def export(self, folder: str | Path, *, trainer: str = "trl", card: bool = False) -> Path:
+    def export(self, folder: str | Path, *, trainer: str = "trl", shard_rows: int = 0, card: bool = False) -> Path:
         """Writes the chosen rows in a trainer's format, and the piece of its configuration that reads them.
 
         Rows that the format cannot hold go to `TRAINER.rejected.jsonl` with the reason; one warning counts them.
@@ -203,17 +203,19 @@ class Selection:
             folder: where the files go.
             trainer: `trl`, `axolotl`, `llamafactory`, `torchtune`, `litgpt`, or a mere format: `alpaca`, `sharegpt`,
                 `messages`.
+            shard_rows: at most so many rows a shard, in a folder of the trainer's name; 0 for one file.
             card: whether to write a dataset card too, `README.md`.
 
         Returns:
-            The file of rows that was written.
+            The file of rows that was written, or the folder of their shards.
 
         Raises:
-            ConfigError: the trainer is unknown.
+            ConfigError: the trainer is unknown, or reads no shards.
             DataError: its format can hold none of the rows.
             RunError: the folder is a run folder; or, with a card, the run is not what it was.
         """
-        handed = hand_over(self.examples, Path(folder), trainer=trainer, name=self.folder.name, source=self.pool.source)
+        told = {"trainer": trainer, "name": self.folder.name, "source": self.pool.source}
+        handed = hand_over(self.examples, Path(folder), **told, shard_rows=shard_rows)
         if card:
             write_card(Finished.at(self.folder), handed)
         return handed.data

@@ -110,7 +110,10 @@ def dearer(picked: Selection, config: SelectConfig) -> Told:
 def closing_line(picked: Selection) -> str:
     """What, how many, where."""
     facts = picked.summary()
-    return f"{facts['rows']:,} of {facts['of']:,} rows by {facts['objective']} ({facts['why']}): {facts['subset']}"
+    many = f" ({sum(1 for _ in picked.subset.iterdir()):,} shards)" if picked.subset and picked.subset.is_dir() else ""
+    return (
+        f"{facts['rows']:,} of {facts['of']:,} rows by {facts['objective']} ({facts['why']}): {facts['subset']}{many}"
+    )
 
 
 def pictured(picked: Selection, told: Told) -> RenderableType:

@@ -48,3 +48,19 @@ def test_json_and_wrong_words(run: Path) -> None:
         2,
         "nncift: unknown trainer 'axolotls'. Did you mean 'axolotl'?\n",
     )
+
+
+def test_shards_in_the_run_and_in_the_export(run: Path) -> None:
+    again = run_cli(
+        *("select", "pool.jsonl", "-e", "pool.npy", "-b", "90%", "--dedup", "0.95", "-o", "run", "--shard-rows", "4"),
+        cwd=run.parent,
+    )
+    assert again.returncode == 0 and "(--shard-rows)" in again.stderr
+    assert again.stdout.splitlines()[-1].endswith(": run/subset (3 shards)")
+    done = run_cli("export", "run", "--shard-rows", "2", "-o", "out", cwd=run.parent)
+    assert done.stdout.splitlines()[-1] == "9 rows for trl: out/trl (5 shards)", done.stderr
+    wrong = run_cli("export", "run", "--trainer", "litgpt", "--shard-rows", "2", cwd=run.parent)
+    assert (wrong.returncode, wrong.stderr) == (
+        2,
+        "nncift: litgpt reads its rows from one file, and --shard-rows writes several. Leave it out for litgpt.\n",
+    )

@@ -14,13 +14,16 @@ from typing import Any
 import pytest
 import yaml
 
+import nncift
 from nncift.data.files import load_pool
 from nncift.handing.formats import TRAINERS
 from nncift.handing.writing import Handed, hand_over
+from toy_road import write_rows as write_lines
 from toys import toy_model, toy_tokenizer
 
 pytestmark = pytest.mark.filterwarnings("default")  # their code warns of its own
 
+PACKAGED = {"jsonl": "json", "parquet": "parquet"}
 TEMPLATE = "{% for message in messages %}<{{ message['role'] }}>{{ message['content'] }}{{ eos_token }}{% endfor %}"
 USER, ANSWER = {"role": "user", "content": "What’s 1+1?\u2028\n"}, {"role": "assistant", "content": 'two, "2" 🙂'}
 TALKS = [
@@ -35,14 +38,20 @@ TALKS = [
 Hand = Callable[[str], Handed]
 
 
-@pytest.fixture
-def hand(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
+@pytest.fixture(params=[0, 2], ids=["one file", "shards"])
+def hand(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Hand:
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setenv("HF_DATASETS_CACHE", str(tmp_path / "cache"))  # of processes
     if find_spec("datasets"):  # of this one, which has read its environment
         monkeypatch.setattr("datasets.config.HF_DATASETS_CACHE", tmp_path / "cache")
     rows = load_pool([{"messages": talk} for talk in TALKS]).examples
-    return lambda trainer: hand_over(rows, tmp_path / "out", trainer=trainer, name="toy run", source="rows.jsonl")
+    told: dict[str, Any] = {"name": "toy run", "source": "rows.jsonl", "shard_rows": request.param}
+    one_file = ("litgpt",)
+    if request.param and request.node.name.startswith("test_litgpt"):
+        pytest.skip("LitGPT reads one file")
+    return lambda trainer: hand_over(
+        rows, tmp_path / "out", trainer=trainer, **told | ({"shard_rows": 0} if trainer in one_file else {})
+    )
 
 
 def needs(name: str) -> ModuleType:
@@ -54,14 +63,16 @@ def needs(name: str) -> ModuleType:
 
 
 def loaded(path: Path, cache: Path) -> Any:
-    return needs("datasets").load_dataset("json", data_files=str(path), split="train", cache_dir=str(cache))
+    files = path / "*.jsonl" if path.is_dir() else path
+    return needs("datasets").load_dataset("json", data_files=str(files), split="train", cache_dir=str(cache))
 
 
 @pytest.mark.parametrize("trainer", TRAINERS)
 def test_datasets_reads_every_export(hand: Hand, tmp_path: Path, trainer: str) -> None:
     handed = hand(trainer)
     rows = loaded(handed.data, tmp_path / "cache")
-    written = [json.loads(line) for line in handed.data.read_text(encoding="utf-8").split("\n")[:-1]]
+    paths = sorted(handed.data.iterdir()) if handed.shards else [handed.data]
+    written = [json.loads(line) for path in paths for line in path.read_text(encoding="utf-8").split("\n")[:-1]]
     assert rows.to_list() == written and len(written) == handed.rows
 
 
@@ -89,7 +100,10 @@ def test_llamafactory_reads_its_entry_and_skips_no_row(hand: Hand, tmp_path: Pat
     handed = hand("llamafactory")
     told = yaml.safe_load((tmp_path / "out" / "llamafactory.yaml").read_text(encoding="utf-8"))
     (entry,) = parser.get_dataset_list([told["dataset"]], told["dataset_dir"])
-    assert (entry.load_from, tmp_path / "out" / entry.dataset_name) == ("file", handed.data)
+    assert (entry.load_from, tmp_path / "out" / entry.dataset_name) == (
+        "file",
+        handed.data,
+    )  # a file, or a folder of files
     convert = converter.SharegptDatasetConverter(entry, None)
     rows = [convert(row) for row in loaded(handed.data, tmp_path / "cache")]
     assert [row["_response"] for row in rows] == [[talk[-1]] for talk in TALKS[:3]]
@@ -137,6 +151,7 @@ def test_axolotl_reads_its_entry(hand: Hand, tmp_path: Path) -> None:
     tokenizer.chat_template = TEMPLATE
     config = configs.DictDefault({"sequence_len": 512, "datasets": [entry]})
     reader = strategy.load(tokenizer, config, configs.DictDefault(entry))
+    assert entry.get("data_files", entry["path"]).startswith(entry["path"])
     for row in loaded(Path(entry["path"]), tmp_path / "cache"):
         made = reader.tokenize_prompt(row)
         learnt = [token for token in made["labels"] if token != -100]
@@ -153,3 +168,20 @@ def test_the_code_beside_the_rows_runs_up_to_its_model(hand: Hand, tmp_path: Pat
     )
     done = subprocess.run([sys.executable, "-c", code], cwd=tmp_path, capture_output=True, text=True, timeout=120)
     assert (done.returncode, done.stdout.strip()) == (0, str(len(TALKS))), done.stderr
+
+
+@pytest.mark.parametrize("kind", ["jsonl", "parquet"])
+def test_datasets_reads_the_folder_of_a_subset(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, kind: str) -> None:
+    datasets = needs("datasets")
+    monkeypatch.setenv("HF_HUB_OFFLINE", "1")
+    rows = [{"prompt": f"q{k}", "completion": f"a{k}", "n": k} for k in range(30)]
+    path = tmp_path / f"pool.{kind}"
+    datasets.Dataset.from_list(rows).to_parquet(path) if kind == "parquet" else write_lines(path, rows)
+    options: dict[str, Any] = {"influence": "random", "budget": 23, "shard_rows": 2, "output": str(tmp_path / "run")}
+    picked = nncift.select(str(path), **options)
+    assert picked.subset is not None and len(list(picked.subset.iterdir())) == 12
+    for told in ({"path": str(picked.subset)}, {"path": PACKAGED[kind], "data_files": str(picked.subset / "*")}):
+        found = datasets.load_dataset(**told, split="train", cache_dir=str(tmp_path / "cache"))
+        assert found.to_list() == picked.rows
+    streamed = datasets.load_dataset(str(picked.subset), split="train", streaming=True)
+    assert list(streamed) == picked.rows and streamed.num_shards == 12

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from pathlib import Path
 
+from nncift.data.shards import is_shard, missing_of
 from nncift.errors import DataError
 
 log = logging.getLogger(__name__)
@@ -14,7 +15,15 @@ SUFFIXES = (".jsonl", ".ndjson", ".json", ".parquet", ".csv")
 _SHARDS = ((".parquet",), (".jsonl", ".ndjson"))
 """Types of which a folder may hold many, each with its suffixes."""
 
+_COUNTED = ((".csv",), (".json",))
+"""Types of which a folder holds shards only where their names say so: others of the kind stand for themselves."""
+
 _OF_A_RUN = ("stages.json", "recipe.yaml")
+
+
+def holds_shards(folder: Path) -> bool:
+    """Whether a folder is no run's, and has a file that is a shard."""
+    return not _is_run(folder) and bool(_by_type(_files(folder)))
 
 
 def files_in(folder: Path, role: str) -> list[Path]:
@@ -23,22 +32,40 @@ def files_in(folder: Path, role: str) -> list[Path]:
     Raises:
         DataError: there is none, or there are some of two types; or it is a run folder.
     """
-    if all((folder / name).is_file() for name in _OF_A_RUN):
+    if _is_run(folder):
         raise DataError(
-            f"the {role} {folder} is a run folder. Its chosen rows are one file of it, subset.*: name that."
+            f"the {role} {folder} is a run folder. Its chosen rows are in it, as subset.* or the folder subset: name that."
         )
-    files = sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
-    found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
-    some = [paths for paths in found if paths]
+    files = _files(folder)
+    some = _by_type(files)
     if len(some) == 1:
         full = [path for path in some[0] if path.stat().st_size]
         if full and len(full) < len(some[0]):
             log.warning("%d of %d shards in %s are empty files", len(some[0]) - len(full), len(some[0]), folder)
+        if missing := missing_of(some[0]):
+            log.warning("%s lacks %d of the %d shards that the names count", folder, missing, len(some[0]) + missing)
         return full or some[0]
     if some:
         both = " and ".join(paths[0].name for paths in some)
         raise DataError(f"the {role} {folder} is a folder of files of two types, such as {both}. Keep one type in it.")
     raise DataError(f"the {role} {folder} is a folder. {_hint(folder, files)}")
+
+
+def _is_run(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in _OF_A_RUN)
+
+
+def _files(folder: Path) -> list[Path]:
+    return sorted(path for path in folder.iterdir() if path.is_file() and path.name[0] not in "._")
+
+
+def _by_type(files: list[Path]) -> list[list[Path]]:
+    """The shards of each type of which there are some."""
+    found = [[path for path in files if path.suffix.lower() in suffixes] for suffixes in _SHARDS]
+    if not any(found):
+        counted = [path for path in files if is_shard(path.name)]
+        found = [[path for path in counted if path.suffix.lower() in suffixes] for suffixes in _COUNTED]
+    return [paths for paths in found if paths]
 
 
 def _hint(folder: Path, files: list[Path]) -> str:

@@ -11,15 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow as pa
-import pyarrow.parquet as pq
-from jaxtyping import Int
-from numpy import ndarray
 
+from nncift.data.copying import copy_rows
 from nncift.data.folders import files_in
 from nncift.data.records import decode
 from nncift.data.rows import Indexed, Pool, Rejected, numbers_of, raw_of
-from nncift.data.tables import BATCH, open_parquet
 from nncift.errors import DataError
 
 _log = logging.getLogger(__name__)
@@ -44,25 +40,42 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
     Raises:
         DataError: a Parquet source is gone or has changed.
 
-    Cost: rows of a large file are read one by one as they are written; of a Parquet source the subset is in memory.
+    Cost: rows of a large file are read one by one as they are written; of a Parquet source see `copy_rows`. Neither holds more
+    rows at once the more there are.
+    """
+    write_shards(pool, positions, [path], max(1, len(positions)))
+
+
+def write_shards(pool: Pool, positions: Sequence[int] | np.ndarray, paths: Sequence[Path], rows: int) -> None:
+    """`write_rows` into several files: `paths[i]` gets the examples at `positions[i * rows : (i + 1) * rows]`.
+
+    Arguments:
+        pool, positions: as in `write_rows`.
+        paths: the files to write, as many as it takes.
+        rows: of a file at most, 1 or more.
+
+    Raises:
+        DataError: a Parquet source is gone or has changed.
     """
     at = np.asarray(positions, dtype=np.int64)
-    chosen = (raw_of(pool.examples, position) for position in at.tolist())
-    match pool.file_type:
-        case "parquet":
-            source = Path(pool.source)
-            if not source.exists():
-                raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
-            if isinstance(pool.examples, Indexed):
-                pool.examples.refuse_changed()
-            files = files_in(source, "pool") if source.is_dir() else [source]
-            _write_parquet(files, numbers_of(pool.examples)[at], path)
-        case "csv":
-            _write_csv(list(_mapping(raw_of(pool.examples, 0))), map(_mapping, chosen), path)
-        case "json":
-            _write_array((to_json(_mapping(raw)) for raw in chosen), path)
-        case _:
-            _write_lines((raw if isinstance(raw, bytes) else to_json(raw) for raw in chosen), path)
+    if pool.file_type == "parquet":
+        source = Path(pool.source)
+        if not source.exists():
+            raise DataError(f"the pool file {source} is gone, and its chosen rows are copied from it. Put it back.")
+        if isinstance(pool.examples, Indexed):
+            pool.examples.refuse_changed()
+        files = files_in(source, "pool") if source.is_dir() else [source]
+        copy_rows(files, numbers_of(pool.examples)[at], paths, rows)
+        return
+    for number, path in enumerate(paths):
+        chosen = (raw_of(pool.examples, int(position)) for position in at[number * rows : (number + 1) * rows])
+        match pool.file_type:
+            case "csv":
+                _write_csv(list(_mapping(raw_of(pool.examples, 0))), map(_mapping, chosen), path)
+            case "json":
+                _write_array((to_json(_mapping(raw)) for raw in chosen), path)
+            case _:
+                _write_lines((raw if isinstance(raw, bytes) else to_json(raw) for raw in chosen), path)
 
 
 def write_rejected(rejected: Iterable[Rejected], path: Path) -> None:
@@ -134,51 +147,3 @@ def _write_csv(columns: list[str], rows: Iterable[dict[str, Any]], path: Path) -
         writer = csv.writer(file)
         writer.writerow(columns)
         writer.writerows([row[name] for name in columns] for row in rows)
-
-
-def _write_parquet(sources: Sequence[Path], numbers: Int[ndarray, " k"], path: Path) -> None:
-    """Copies rows out of Parquet files batch by batch, so that no more than a batch and the subset are in memory."""
-    wanted, back = np.unique(numbers, return_inverse=True)
-    tables, schemas = list[pa.Table](), list[pa.Schema]()
-    start = 0
-    for source in sources:
-        pieces: list[pa.RecordBatch] = []
-        with open_parquet(source) as file:
-            schema = _takeable(file.schema_arrow)
-            for batch in file.iter_batches(BATCH):
-                low, high = np.searchsorted(wanted, (start, start + batch.num_rows))
-                if low < high:
-                    pieces.append(batch.cast(schema).take(pa.array(wanted[low:high] - start)))
-                start += batch.num_rows
-            tables.append(pa.Table.from_batches(pieces, schema=schema))
-            schemas.append(file.schema_arrow)
-    if len(wanted) and wanted[-1] >= start:
-        raise DataError(f"{sources[-1]} has fewer rows than when it was read. Start again with the file as it is now.")
-    try:
-        table = pa.concat_tables(tables, promote_options="permissive")
-        schema = pa.unify_schemas(schemas, promote_options="permissive")
-    except pa.ArrowException as error:
-        raise DataError(
-            f"the shards {sources[0].name} to {sources[-1].name} have columns of types that do not go together: {error}. "
-            "Write them with one schema."
-        ) from error
-    pq.write_table(table.take(pa.array(back.reshape(-1))).cast(schema), path)
-
-
-def _takeable(schema: pa.Schema) -> pa.Schema:
-    """The schema with views of text as text, because no rows can be taken out of views."""
-    return pa.schema([field.with_type(_no_view(field.type)) for field in schema], metadata=schema.metadata)
-
-
-def _no_view(kind: pa.DataType) -> pa.DataType:
-    if pa.types.is_string_view(kind):
-        return pa.large_string()
-    if pa.types.is_binary_view(kind):
-        return pa.large_binary()
-    if pa.types.is_list(kind):
-        return pa.list_(kind.value_field.with_type(_no_view(kind.value_type)))
-    if pa.types.is_large_list(kind):
-        return pa.large_list(kind.value_field.with_type(_no_view(kind.value_type)))
-    if pa.types.is_struct(kind):
-        return pa.struct([field.with_type(_no_view(field.type)) for field in kind.fields])
-    return kind

@@ -10,11 +10,13 @@ from typing import Any
 
 from nncift.config import SelectConfig
 from nncift.data.files import load_pool
+from nncift.data.folders import holds_shards
 from nncift.data.rows import Example, Pool, Rejected
 from nncift.errors import ConfigError
 from nncift.evaluation.options import Control, EvaluateConfig
 from nncift.pipeline import reopen
 from nncift.recipe import read_recipe
+from nncift.run import LOCK
 from nncift.selection import Selection
 
 log = logging.getLogger(__name__)
@@ -78,7 +80,7 @@ def read_subjects(config: EvaluateConfig) -> Named:
         RunError: a run did not finish, or its rows or files changed since.
     """
     refuse_doubles([*map(title, config.subset)])
-    recipes = {name: read_recipe(Path(name) / "recipe.yaml") for name in config.subset if Path(name).is_dir()}
+    recipes = {name: read_recipe(Path(name) / "recipe.yaml") for name in config.subset if _is_run(name)}
     pool_file = _one("pool", config.pool, recipes)
     if pool_file is None:
         raise ConfigError("no pool is known: add --pool FILE, the file that the rows were chosen from.")
@@ -122,6 +124,12 @@ def whole_cost(run: Selection) -> dict[str, float]:
         label = costs["stages"]["label"]
         spent = {name: value + label[name] * reused / (1 - reused) for name, value in spent.items()}
     return spent | {"reused": reused}
+
+
+def _is_run(name: str) -> bool:
+    """Whether a folder is named that is no folder of shards."""
+    path = Path(name)
+    return path.is_dir() and ((path / LOCK).exists() or (path / "recipe.yaml").exists() or not holds_shards(path))
 
 
 def title(name: str) -> str:

@@ -70,7 +70,7 @@ def _text(run: Finished, handed: Handed, stated: str | None) -> str:
         "task_categories": ["text-generation"],
         "size_categories": [next((name for most, name in _SIZES if handed.rows < most), "1M<n<10M")],
         "tags": ["nncift", "instruction-tuning", "data-selection"],
-        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": handed.data.name}]}],
+        "configs": [{"config_name": "default", "data_files": [{"split": "train", "path": handed.pattern}]}],
     }
     share = f"{handed.rows:,} of {of:,} usable rows ({handed.rows / of:.1%})"
     lines = [
@@ -86,7 +86,7 @@ def _text(run: Finished, handed: Handed, stated: str | None) -> str:
         "```python",
         "from datasets import load_dataset",
         "",
-        f'rows = load_dataset("json", data_files="{handed.data.name}", split="train")',
+        f'rows = load_dataset("json", data_files="{handed.pattern}", split="train")',
         "```",
         "",
         "## How they were chosen",

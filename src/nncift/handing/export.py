@@ -6,7 +6,7 @@ from pathlib import Path
 
 from nncift.handing.card import write_card
 from nncift.handing.finished import Finished
-from nncift.handing.formats import format_of
+from nncift.handing.formats import check_shards
 from nncift.handing.hub import check_name, push
 from nncift.handing.options import ExportConfig
 from nncift.handing.writing import Handed, hand_over
@@ -18,13 +18,14 @@ def export(config: ExportConfig) -> Handed:
     Raises:
         NnciftError: there is no finished run, the trainer is unknown or can hold no row, or the hub refuses.
     """
-    format_of(config.trainer)
+    check_shards(config.trainer, config.shard_rows)
     if config.push_to_hub is not None:  # told before anything is written
         check_name(config.push_to_hub)
     run = Finished.at(config.run)
     folder = Path(config.output) if config.output else run.folder / "export"
     name = run.folder.resolve().name
-    handed = hand_over(run.rows(), folder, trainer=config.trainer, name=name, source=str(run.subset))
+    told = {"trainer": config.trainer, "name": name, "source": str(run.subset)}
+    handed = hand_over(run.rows(), folder, **told, shard_rows=config.shard_rows)
     if config.card or config.license or config.push_to_hub:
         handed = write_card(run, handed, license_id=config.license)
     return handed if config.push_to_hub is None else push(handed, config.push_to_hub)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,6 +11,7 @@ from typing import Any
 from nncift.config import SelectConfig
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
+from nncift.data.shards import is_shard
 from nncift.errors import ConfigError, RunError
 from nncift.plain import DAMAGE
 from nncift.recipe import read_recipe
@@ -54,8 +56,7 @@ class Finished:
             raise RunError(f"the run in {str(place)!r} did not finish. Go on with {again}.")
         records, done = read_records(place), _read(place / "done.json")
         costs, fidelity = _read(place / "costs.json"), place / "fidelity.json"
-        name, known = str(done.get("subset")), records["select"].files if "select" in records else {}
-        if name not in known or not (place / name).is_file() or known[name] != file_hash(place / name):
+        if not _stands(place, str(done.get("subset")), records):
             raise RunError(
                 f"the subset of the run in {str(place)!r} is missing or not what it was. Make it with {again}."
             )
@@ -63,13 +64,23 @@ class Finished:
 
     @property
     def subset(self) -> Path:
-        """The file of the chosen rows."""
+        """The file of the chosen rows, or the folder of their shards."""
         return self.folder / Path(self.done["subset"]).name
 
     def rows(self) -> Pool:
         """The chosen rows, best first, read as the run read its pool."""
         layout = self.done.get("layout", self.config.format)  # runs of older versions did not keep what they found
         return load_pool(self.subset, layout=layout, role="subset")
+
+
+def _stands(place: Path, name: str, records: Mapping[str, StageRecord]) -> bool:
+    """Whether the subset is as a stage left it: its file, or each shard of its folder and nothing else there."""
+    known = {file: digest for record in records.values() for file, digest in record.files.items()}
+    if not (place / name).is_dir():
+        return name in known and (place / name).is_file() and known[name] == file_hash(place / name)
+    shards = {file for file in known if Path(file).parent == Path(name)}
+    there = {f"{name}/{path.name}" for path in (place / name).iterdir() if is_shard(path.name)}
+    return bool(shards) and shards == there and all(known[file] == file_hash(place / file) for file in shards)
 
 
 def _read(path: Path) -> dict[str, Any]:

@@ -21,10 +21,12 @@ class Format:
     Attributes:
         columns: the row that is written for an example.
         problem: why an example has no such row, None where it has.
+        shards: whether it reads rows of several files.
     """
 
     columns: Callable[[Example], dict[str, Any]]
     problem: Callable[[Example], str | None]
+    shards: bool = True
 
 
 def format_of(trainer: str) -> Format:
@@ -36,6 +38,22 @@ def format_of(trainer: str) -> Format:
     if trainer not in _FORMATS:
         raise ConfigError(f"unknown trainer {trainer!r}. {did_you_mean(trainer, TRAINERS)}")
     return _FORMATS[trainer]
+
+
+def check_shards(trainer: str, shard_rows: int) -> Format:
+    """The format of a trainer that is to read files of so many rows each; 0 stands for one file.
+
+    Raises:
+        ConfigError: no trainer has that name, it reads one file only, or the number is negative.
+    """
+    form = format_of(trainer)
+    if shard_rows < 0:
+        raise ConfigError(f"--shard-rows is {shard_rows}; it must be at least 0.")
+    if shard_rows and not form.shards:
+        raise ConfigError(
+            f"{trainer} reads its rows from one file, and --shard-rows writes several. Leave it out for {trainer}."
+        )
+    return form
 
 
 def _message_columns(example: Example) -> dict[str, Any]:
@@ -94,7 +112,7 @@ _FORMATS = {
     "axolotl": _MESSAGES,
     "llamafactory": _ALTERNATING,
     "torchtune": _ALTERNATING,
-    "litgpt": _ALPACA,
+    "litgpt": Format(_alpaca_columns, _not_single, shards=False),
     "alpaca": _ALPACA,
     "sharegpt": Format(_sharegpt_columns, _no_problem),
     "messages": _MESSAGES,

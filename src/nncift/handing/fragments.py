@@ -25,7 +25,7 @@ def write_fragments(trainer: str, data: Path, *, name: str, rows: int) -> tuple[
 
     Arguments:
         trainer: one of `nncift.handing.formats.TRAINERS`.
-        data: the data file, which is named by its full path.
+        data: the data file, or the folder of its shards, which is named by its full path.
         name: what the data set is called where it needs a name.
         rows: in the file.
 
@@ -43,16 +43,21 @@ def write_fragments(trainer: str, data: Path, *, name: str, rows: int) -> tuple[
     return tuple(written)
 
 
+def _files(data: Path) -> str:
+    """What `datasets` reads: the file, or all shards of the folder in the order of their names."""
+    return str(data / "*.jsonl") if data.is_dir() else str(data)
+
+
 def _trl(data: Path, name: str, rows: int) -> dict[str, str]:
     code = f"""\
 from datasets import load_dataset
 from trl import SFTConfig, SFTTrainer
 
-rows = load_dataset("json", data_files={str(data)!r}, split="train")
+rows = load_dataset("json", data_files={_files(data)!r}, split="train")
 trainer = SFTTrainer(model="MODEL", args=SFTConfig(output_dir="sft"), train_dataset=rows)
 trainer.train()
 """
-    config = {"datasets": [{"path": "json", "data_files": str(data), "split": "train"}]}
+    config = {"datasets": [{"path": "json", "data_files": _files(data), "split": "train"}]}
     told = "trl sft --config trl.yaml --model_name_or_path MODEL --output_dir sft"
     return {"trl.py": code, "trl.yaml": _yaml(told, config)}
 
@@ -64,7 +69,7 @@ def _axolotl(data: Path, name: str, rows: int) -> dict[str, str]:
         "type": "chat_template",
         "field_messages": "messages",
         "message_property_mappings": {"role": "role", "content": "content"},
-    }
+    } | ({"data_files": _files(data)} if data.is_dir() else {})
     told = (
         "Into the configuration of `axolotl train`. A base model without a chat template needs `chat_template: chatml`."
     )
@@ -87,7 +92,7 @@ def _llamafactory(data: Path, name: str, rows: int) -> dict[str, str]:
     known = {
         other: told  # not those of an earlier export, whose rows are replaced
         for other, told in _known_sets(data.with_name(DATASET_INFO)).items()
-        if not isinstance(told, dict) or told.get("file_name") != data.name
+        if not isinstance(told, dict) or told.get("file_name") not in (f"{data.stem}.jsonl", data.stem)
     }
     told = "Into the configuration of `llamafactory-cli train`."
     training = {"dataset_dir": str(data.parent), "dataset": name}
@@ -116,7 +121,7 @@ def _torchtune(data: Path, name: str, rows: int) -> dict[str, str]:
     component = {
         "_component_": "torchtune.datasets.chat_dataset",
         "source": "json",
-        "data_files": str(data),
+        "data_files": _files(data),
         "split": "train",
         "conversation_column": "messages",
         "conversation_style": "openai",

@@ -38,7 +38,7 @@ def push(handed: Handed, name: str) -> Handed:
     except ModuleNotFoundError as error:
         raise MissingExtraError("huggingface_hub", "hub", f"pushing {name}") from error
     assert handed.card is not None
-    files = [handed.data.name, handed.card.name]
+    files = [handed.pattern, handed.card.name]
     try:
         api = HfApi()
         api.create_repo(name, repo_type="dataset", private=True, exist_ok=True)
@@ -47,6 +47,7 @@ def push(handed: Handed, name: str) -> Handed:
             repo_type="dataset",
             folder_path=handed.data.parent,
             allow_patterns=files,
+            delete_patterns=[f"{handed.trainer}.jsonl", f"{handed.trainer}/*.jsonl"],  # of an earlier push
             commit_message=f"{handed.rows:,} rows chosen by NN-CIFT",
         )
     except Exception as error:  # the package passes on whatever its network and file layers raise

@@ -63,6 +63,35 @@ def aside_folder(path: Path) -> Iterator[Path]:
         shutil.rmtree(part, ignore_errors=True)
 
 
+@contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """A temporary folder that becomes `path` when the block ends well, all of its files on the disk. What was there is gone
+    then: a kill leaves the old folder, none, or the new one, and never files of both or a part of one.
+
+    Raises:
+        OSError: it cannot be written, naming `path`.
+    """
+    with aside_folder(path) as part:
+        yield part
+        for file in sorted(part.iterdir()):
+            with file.open("rb") as stream:
+                os.fsync(stream.fileno())
+        sync_folder(part)
+        remove_whole(path)
+        part.replace(path)
+        sync_folder(path.parent)
+
+
+def remove_whole(path: Path) -> None:
+    """Removes a file or folder, of which no part is left by its name after a kill."""
+    if path.is_symlink() or not path.is_dir():
+        path.unlink(missing_ok=True)
+        return
+    old = _beside(path)
+    path.rename(old)
+    shutil.rmtree(old)
+
+
 def sweep(path: Path) -> None:
     """Removes what processes that are gone left of a file or folder that they were making."""
     for part in path.parent.glob(f"{escape(path.name)}*{PART}"):

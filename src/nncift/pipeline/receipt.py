@@ -15,7 +15,7 @@ from numpy import ndarray
 
 from nncift.config import SelectConfig
 from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
-from nncift.data.write import subset_suffix, write_rejected, write_rows
+from nncift.data.write import write_rejected
 from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.ranking import Ranked
@@ -28,6 +28,9 @@ log = logging.getLogger(__name__)
 
 CURVE = "learning.json"
 """The learning curve of labels that were drawn in rounds."""
+
+SELECTION = "selection.jsonl"
+"""The ranking, one line a pick."""
 
 _WORTH_SAYING = 0.02  # share of calls not made
 
@@ -126,15 +129,10 @@ def write_rejects(folder: RunFolder, setup: Setup) -> None:
         write_rejected((row for _, pool in setup.pools() for row in pool.rejected), part)
 
 
-def subset_name(pool: Pool) -> str:
-    """The file of the chosen rows, in the type of the pool's file."""
-    return f"subset{subset_suffix(pool)}"
-
-
 def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None:
-    """Writes `selection.jsonl` and the subset."""
+    """Writes `selection.jsonl`."""
     positions = source_positions(pool, picks.order)
-    with folder.atomic("selection.jsonl") as part, part.open("w", encoding="utf-8") as stream:
+    with folder.atomic(SELECTION) as part, part.open("w", encoding="utf-8") as stream:
         ids, numbers, lines = ids_of(pool.examples), numbers_of(pool.examples), lines_of(pool.examples)
         columns = zip(positions, picks.order, picks.gains, picks.reasons, strict=True)
         for rank, (position, place, gain, reason) in enumerate(columns, start=1):
@@ -149,18 +147,8 @@ def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None
             if picks.phases is not None:
                 entry["phase"] = int(picks.phases[rank - 1])
             stream.write(json.dumps(entry | {"position": int(place)}, ensure_ascii=True, allow_nan=False) + "\n")
-    done.files.append("selection.jsonl")
-    _write_subset(folder, subset_name(pool), pool, positions, done)
-    for phase in () if picks.phases is None else np.unique(picks.phases):
-        name = subset_name(pool).replace("subset", f"subset.phase{phase}", 1)
-        _write_subset(folder, name, pool, [positions[k] for k in np.flatnonzero(picks.phases == phase)], done)
+    done.files.append(SELECTION)
     done.facts |= {"positive": picks.positive, "merit": picks.merit, "kept": picks.kept}
-
-
-def _write_subset(folder: RunFolder, name: str, pool: Pool, positions: list[int], done: Work) -> None:
-    with folder.atomic(name) as part:
-        write_rows(pool, positions, part)
-    done.files.append(name)
 
 
 def write_environment(folder: RunFolder, machine: dict[str, Any]) -> dict[str, str]:
@@ -187,19 +175,17 @@ def _packages_before(path: Path) -> list[dict[str, str]]:
         return []
 
 
-def write_done(folder: RunFolder, setup: Setup, chosen: int, notes: Mapping[str, str]) -> Path:
-    """Writes `done.json`, the last file of a run, and gives the file of the subset."""
+def write_done(folder: RunFolder, setup: Setup, chosen: int, subset: str, notes: Mapping[str, str]) -> None:
+    """Writes `done.json`, the last file of a run."""
     assert setup.objective is not None
-    subset = folder.path / subset_name(setup.pool)
-    done = {"rows": chosen, "of": len(setup.pool), "subset": subset.name}
+    done = {"rows": chosen, "of": len(setup.pool), "subset": subset}
     told = {"objective": setup.objective.name, "layout": setup.pool.layout}
     folder.write_json("done.json", done | told | {"notes": dict(notes)})
-    return subset
 
 
 def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
     """The ranking that `write_picks` wrote."""
-    with (folder.path / "selection.jsonl").open(encoding="utf-8") as stream:
+    with (folder.path / SELECTION).open(encoding="utf-8") as stream:
         entries = [json.loads(line) for line in stream]
     return Picks(
         np.array([entry["position"] for entry in entries], dtype=np.int64),

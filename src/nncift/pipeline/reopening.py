@@ -34,6 +34,7 @@ from nncift.pipeline.reuse import expected_features
 from nncift.pipeline.setup import Setup
 from nncift.pipeline.twins import stored_twins
 from nncift.pipeline.vectors import read_embeddings
+from nncift.pipeline.writing import write_depends
 from nncift.progress import Silent
 from nncift.recipe import read_recipe
 from nncift.registry import is_folder
@@ -69,14 +70,15 @@ def _reopened(place: Path, config: SelectConfig) -> Selection:
     objective = setup.objective
     assert objective is not None
     with closing(RunFolder(place, reading=True)) as folder:
-        record = folder.records.get("select")
-        used = {name: stage for name, stage in folder.records.items() if name != "select"}
+        record, written = (folder.records.get(name) for name in ("select", "write"))  # older versions had one stage
+        used = {name: stage for name, stage in folder.records.items() if name not in ("select", "write")}
         setup = _as_it_was(setup, place, folder.records)
         models = Models(setup, Silent())
         whole = (
             record is not None
             and folder.intact()
             and (record.key == content_key(select_depends(setup, models, config, objective, used)))
+            and (written is None or written.key == content_key(write_depends(record, config.shard_rows)))
         )
         if record is None or not whole:
             raise RunError(

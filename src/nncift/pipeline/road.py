@@ -42,11 +42,12 @@ from nncift.pipeline.setup import Setup
 from nncift.pipeline.states import arrays
 from nncift.pipeline.twins import tell_twins
 from nncift.pipeline.vectors import Embeddings, read_embeddings
+from nncift.pipeline.writing import remove_others, subset_name, write_depends, write_stage
 from nncift.progress import Reporter, Silent
 from nncift.recipe import resolved, write_recipe
 from nncift.run import RunFolder, StageRecord, Work, content_key
 from nncift.scale.executor import check_executor
-from nncift.selection import Selection
+from nncift.selection import Picks, Selection
 
 log = logging.getLogger(__name__)
 
@@ -143,6 +144,8 @@ class _Road:
             select_depends(setup, self.models, config, objective, self.used),
             choice_stage(config, self.models, folder, ranker.rank, labels, self.reporter),
         )
+        picks = receipt.read_picks(folder, record)
+        subset = self._write(config, record, picks)
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
         if reuse is not None:
@@ -153,8 +156,7 @@ class _Road:
         for kind, sentence in receipt.reuse_note(costs).items():
             log.warning("%s", sentence)
             notes[kind] = sentence
-        picks = receipt.read_picks(folder, record)
-        subset = receipt.write_done(folder, setup, len(picks.order), notes)
+        receipt.write_done(folder, setup, len(picks.order), subset.name, notes)
         return Selection(
             pool=setup.pool,
             picks=picks,
@@ -170,6 +172,14 @@ class _Road:
             inside=ranker.inside,
             learning=receipt.read_curve(folder.path, self.used),
         )
+
+    def _write(self, config: SelectConfig, selected: StageRecord, picks: Picks) -> Path:
+        """The chosen rows, in the layout that is asked for and in no other."""
+        folder, pool, rows = self.folder, self.setup.pool, config.shard_rows
+        folder.keep_only("select", {receipt.SELECTION})  # older versions wrote the subset in that stage too
+        record = self._stage("write", write_depends(selected, rows), write_stage(folder, pool, picks, rows))
+        remove_others(folder, record.files)  # what a kill between both left of a layout that is not asked for
+        return folder.path / subset_name(pool, rows)
 
     def decide(self) -> None:
         """How many pairs a budget in seconds buys: measured once, and kept, so that a run that is taken up again labels the

@@ -14,6 +14,7 @@ _WORDS = {
     "states": "read states",
     "estimate": "train and judge",
     "select": "fill and choose",
+    "write": "write the subset",
 }
 
 

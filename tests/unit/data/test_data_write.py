@@ -70,6 +70,12 @@ def parquet_source(path: Path, count: int) -> pa.Table:
     return table
 
 
+def plain(table: pa.Table) -> pa.Table:
+    """With values in place of dictionaries, which are the file's own affair."""
+    kinds = [field.type.value_type if pa.types.is_dictionary(field.type) else field.type for field in table.schema]
+    return table.cast(pa.schema(list(zip(table.schema.names, kinds, strict=True))))
+
+
 def test_parquet_subset_keeps_schema_and_values(tmp_path: Path) -> None:
     table = parquet_source(tmp_path / "a.parquet", 2 * BATCH + 5)
     pool = load_pool(tmp_path / "a.parquet")
@@ -80,7 +86,7 @@ def test_parquet_subset_keeps_schema_and_values(tmp_path: Path) -> None:
     expected = pq.read_table(tmp_path / "a.parquet").take([pool[p].number for p in positions])
     assert written.schema.equals(expected.schema, check_metadata=True)
     assert written.schema.metadata[b"owner"] == b"me"
-    assert written.equals(expected)
+    assert plain(written).equals(plain(expected))
     assert written["text"].to_pylist() == [pool[p].response for p in positions]
     assert table.num_rows > written.num_rows == 4
     write_rows(pool, [], tmp_path / "none.parquet")
@@ -127,3 +133,14 @@ def test_rejected_rows_survive_lone_surrogates(tmp_path: Path) -> None:
     assert written.isascii()
     expected = {"file": "pool.jsonl", "line": 3, "reason": "why", "row": "\ud800 ä \x00"}
     assert [json.loads(line) for line in written.splitlines()] == [expected, expected]
+
+
+def test_categories_keep_their_order(tmp_path: Path) -> None:
+    """The order of the values of a dictionary is told by nothing but the dictionary."""
+    kind = pa.dictionary(pa.int8(), pa.string(), ordered=True)
+    grades = pa.DictionaryArray.from_arrays(pa.array([2, 0, 1, 2], pa.int8()), ["low", "mid", "high"], ordered=True)
+    pq.write_table(pa.table({"text": list("abcd"), "grade": grades}), tmp_path / "a.parquet")
+    write_rows(load_pool(tmp_path / "a.parquet"), [3, 1], tmp_path / "out.parquet")
+    found = pq.read_table(tmp_path / "out.parquet")["grade"].combine_chunks()
+    assert found.type.ordered == kind.ordered and found.to_pylist() == ["high", "low"]
+    assert found.dictionary.to_pylist() == ["low", "mid", "high"]

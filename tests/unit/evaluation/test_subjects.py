@@ -211,6 +211,16 @@ def test_dotted_run_folders_keep_their_names(toy: Toy) -> None:
     assert list(found.runs) == ["run-0.1", "run-0.2"]
 
 
+def test_a_folder_of_shards_is_a_file_of_chosen_rows(toy: Toy) -> None:
+    rows = read_rows(toy.subset)
+    (toy.folder / "subset").mkdir(exist_ok=True)
+    for number, some in enumerate((rows[:3], rows[3:])):
+        toy.write(f"subset/subset-{number:05d}-of-00002.jsonl", some)
+    (one,) = read_subjects(toy.config("out", toy.subset)).subjects
+    (other,) = read_subjects(toy.config("out", toy.folder / "subset")).subjects
+    assert (other.name, other.size, ids(other)) == (one.name, one.size, ids(one))
+
+
 def test_what_is_missing_is_told(toy: Toy, run: Path) -> None:
     with pytest.raises(ConfigError, match="--pool FILE"):
         read_subjects(replace(toy.config("out"), pool=None))

@@ -104,6 +104,24 @@ def test_a_stated_licence_stays_and_a_strangers_readme_too(picked: Selection, tm
     assert again.card.read_text() == "# mine"
 
 
+def test_shards_of_an_export_and_of_a_run(picked: Selection, corpus: Corpus, tmp_path: Path) -> None:
+    handed = export(of(picked.folder, card=True, shard_rows=3, output=str(tmp_path / "cli")))
+    assert handed.lines()[-1] == f"7 rows for trl: {tmp_path / 'cli' / 'trl'} (3 shards)"
+    path = picked.export(tmp_path / "python", shard_rows=3)
+    assert [one.read_bytes() for one in sorted(path.iterdir())] == [
+        one.read_bytes() for one in sorted(handed.data.iterdir())
+    ]
+    assert handed.card is not None and handed.card.read_text().count("trl/*.jsonl") == 2
+    options = corpus.options(influence="similarity", budget=7, output=str(tmp_path / "sharded"), shard_rows=2)
+    run = nncift.select(str(corpus.pool), **options)
+    one = export(of(run.folder, output=str(tmp_path / "one")))  # from shards to one file
+    assert one.data.read_bytes() == b"".join(path.read_bytes() for path in sorted(handed.data.iterdir()))
+    with pytest.raises(NnciftError, match="litgpt reads its rows from one file"):
+        export(of(run.folder, trainer="litgpt", shard_rows=2))
+    with pytest.raises(NnciftError, match="--shard-rows is -1"):
+        of(run.folder, shard_rows=-1)
+
+
 class Hub:
     """The calls that would reach the hub."""
 
@@ -140,7 +158,13 @@ def test_a_push_uploads_rows_and_card_alone_and_privately(picked: Selection, tmp
     assert (made, named, options["private"], options["exist_ok"]) == ("create_repo", ("me/rows",), True, True)
     assert sent == "upload_folder" and told["allow_patterns"] == ["trl.jsonl", "README.md"]
     assert told["folder_path"] == tmp_path / "out" and told["repo_type"] == options["repo_type"] == "dataset"
+    assert told["delete_patterns"] == ["trl.jsonl", "trl/*.jsonl"]
     assert handed.pushed == "datasets/me/rows" and (tmp_path / "out" / "README.md").is_file()
+
+
+def test_a_push_of_shards(picked: Selection, tmp_path: Path, hub: type[Hub]) -> None:
+    export(of(picked.folder, push_to_hub="me/rows", shard_rows=3, output=str(tmp_path / "out")))
+    assert hub.calls[1][2]["allow_patterns"] == ["trl/*.jsonl", "README.md"]
 
 
 def test_no_token_is_ever_told(

@@ -107,3 +107,54 @@ def test_litgpt_always_has_a_row_to_validate_on(tmp_path: Path, rows: int, share
     told = yaml.safe_load(handed.fragments[0].read_text(encoding="utf-8"))["data"]["init_args"]
     assert told["val_split_fraction"] == share
     assert int(rows * share) >= 1 or rows == 1
+
+
+@pytest.mark.parametrize(("size", "count"), [(1, 7), (3, 3), (7, 1), (50, 1)])
+def test_shards_are_the_file_in_pieces(tmp_path: Path, size: int, count: int) -> None:
+    some = [*ROWS, *[PLAIN] * 4]
+    whole = hand_over(some, tmp_path / "one", trainer="alpaca", name="a", source="f")
+    handed = hand_over(some, tmp_path / "many", trainer="alpaca", name="a", source="f", shard_rows=size)
+    paths = sorted(handed.data.iterdir())
+    assert whole.rows == handed.rows == 7 and handed.data == tmp_path / "many" / "alpaca"
+    assert [path.name for path in paths] == [f"alpaca-{k:05d}-of-{count:05d}.jsonl" for k in range(count)]
+    assert b"".join(path.read_bytes() for path in paths) == whole.data.read_bytes()
+    assert (handed.shards, whole.shards, handed.reasons) == (count, 0, whole.reasons)
+    assert (handed.pattern, whole.pattern) == ("alpaca/*.jsonl", "alpaca.jsonl")
+    assert all(path.read_bytes().count(b"\n") == size for path in paths[:-1])
+
+
+def test_an_export_replaces_the_other_layout_and_nothing_else(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"trainer": "llamafactory", "name": "a", "source": "f"}
+    for size, expected in (
+        (2, {"llamafactory"}),
+        (1, {"llamafactory"}),
+        (0, {"llamafactory.jsonl"}),
+        (3, {"llamafactory"}),
+    ):
+        handed = hand_over([PLAIN] * 3, tmp_path, **told, shard_rows=size)
+        assert {path.name for path in tmp_path.iterdir()} == {"dataset_info.json", "llamafactory.yaml"} | expected
+        assert handed.shards == (size and -(-3 // size)) == (len(list(handed.data.iterdir())) if size else 0)
+        (entry,) = json.loads((tmp_path / "dataset_info.json").read_text()).values()
+        assert entry["file_name"] == handed.data.name
+    (handed.data / "mine.txt").write_text("mine")
+    before = {path: path.read_bytes() for path in handed.data.iterdir()}
+    with pytest.raises(DataError, match="holds other files than the shards of an export"):
+        hand_over([PLAIN], tmp_path, **told, shard_rows=2)
+    hand_over([PLAIN], tmp_path, **told)
+    assert {path: path.read_bytes() for path in handed.data.iterdir()} == before
+
+
+def test_a_format_that_holds_no_row_leaves_the_shards_of_before(tmp_path: Path) -> None:
+    told: dict[str, Any] = {"trainer": "torchtune", "name": "a", "source": "f", "shard_rows": 1}
+    handed = hand_over([PLAIN] * 2, tmp_path, **told)
+    with pytest.raises(DataError, match="can hold none"):
+        hand_over([ALONE], tmp_path, **told)
+    assert len(list(handed.data.iterdir())) == 2 and not list(tmp_path.glob("*.part"))
+
+
+def test_what_reads_one_file_alone_says_so_before_anything_is_written(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"litgpt reads its rows from one file.*Leave it out for litgpt"):
+        hand_over([PLAIN], tmp_path / "out", trainer="litgpt", name="a", source="f", shard_rows=5)
+    with pytest.raises(ConfigError, match="--shard-rows is -5; it must be at least 0"):
+        hand_over([PLAIN], tmp_path / "out", trainer="trl", name="a", source="f", shard_rows=-5)
+    assert not (tmp_path / "out").exists()

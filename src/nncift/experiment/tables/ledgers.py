@@ -10,7 +10,7 @@ import numpy as np
 
 from nncift.experiment.tables.cells import Experiment, Fact
 
-STAGES = ("embed", "pace", "label", "states", "estimate", "select")
+STAGES = ("embed", "pace", "label", "states", "estimate", "select", "write")
 """Stages of a run in their order; `pace` measures how fast labelling goes, warm-up training is in `label`."""
 
 _LABELLING = ("embed", "states", "pace", "label")

@@ -23,6 +23,7 @@ Told = list[tuple[str, str]]
 """What it is about, and a sentence."""
 
 _PICKS = 5
+_SHORT = 0.05  # seconds of a stage that are not worth a word
 _BEGINNING = 200  # characters of a row, of which the terminal shows what fits
 
 
@@ -73,10 +74,8 @@ def _spending(costs: dict[str, Any], held_out: int) -> Told:
             )
         )
     seconds = {name: stage["seconds"] for name, stage in costs["stages"].items()}
-    return [
-        *told,
-        ("time", "Time: " + ", ".join(f"{name} {duration(taken)}" for name, taken in seconds.items()) + "."),
-    ]
+    took = [f"{name} {duration(taken)}" for name, taken in seconds.items() if taken >= _SHORT]
+    return [*told, ("time", f"Time: {', '.join(took) or 'less than 0.1 s'}.")]
 
 
 def dearer(picked: Selection, config: SelectConfig) -> Told:

@@ -27,7 +27,7 @@ _GROUP = 1 << 17
 def copy_rows(sources: Sequence[Path], numbers: Int[ndarray, " k"], paths: Sequence[Path], rows: int) -> None:
     """Copies rows of Parquet files, which are read once, into other Parquet files of the same schema.
 
-    Arguments:
+    Args:
         sources: one behind the other.
         numbers: [k], of the rows, counted through all sources, in the order to write them.
         paths: the file `paths[i]` gets the rows `numbers[i * rows : (i + 1) * rows]`.
@@ -96,7 +96,7 @@ def _read(sources: Sequence[Path], numbers: Int[ndarray, " k"], sorting: _Sortin
 class _Sorting:
     """Rows that come in one order and are wanted in another: they wait in a file, those of one place in few pieces.
 
-    Arguments:
+    Args:
         file: for the pieces; what it holds in memory is its own affair.
         schema: of the rows.
     """

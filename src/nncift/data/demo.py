@@ -67,7 +67,7 @@ def write_demo(folder: Path, *, seed: int = 0) -> DemoFiles:
 
     Use it to try the program without data. The same seed writes the same bytes.
 
-    Arguments:
+    Args:
         folder: where the two files go; files of these names are replaced.
         seed: draws the questions, which rows are corrupted or copied, and the order of the rows.
     """

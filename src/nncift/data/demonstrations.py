@@ -80,7 +80,7 @@ class ChatDemonstrations:
     Where the format does not take them as turns, the plain wording in a single user message stands in: a row has no prompt,
     the template raises an error (many take a system turn only at the start, or none), or it leaves out some of the text.
 
-    Arguments:
+    Args:
         tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
 
     Raises:
@@ -121,7 +121,7 @@ class ChatDemonstrations:
 def choose_demonstrations(tokenizer: Any, name: WordingName = "auto", *, mend: str = "Use 'plain'.") -> Demonstrations:
     """The wording to use.
 
-    Arguments:
+    Args:
         tokenizer: the language model's.
         name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one that works, else plain.
         mend: what the user does where `chat` cannot be.

@@ -40,7 +40,7 @@ def load_pool(source: Source, *, layout: str = "auto", role: str = "pool") -> Po
 
     Use it for every source: the row layout is told from the columns, the file type from the suffix.
 
-    Arguments:
+    Args:
         source: a path (`.jsonl`, `.ndjson`, `.json`, `.parquet`, `.csv`), a folder of `.parquet` or of `.jsonl` files, which
             are one behind the other in the order of their names, `hub:owner/name#split`, or rows in memory (a list of
             mappings, a `datasets.Dataset`).

@@ -13,7 +13,7 @@ _BLOCK = 4096  # rows that are Python objects at once
 def rows_of(table: Any) -> Iterable[Mapping[str, Any]]:
     """The rows of a table in memory, as mappings from column to value.
 
-    Arguments:
+    Args:
         table: a pandas or polars data frame, an Arrow table or record batch, a `datasets.Dataset`, or any iterable of
             mappings. Missing values of pandas become None.
 
@@ -41,7 +41,7 @@ def rows_of(table: Any) -> Iterable[Mapping[str, Any]]:
 def some_rows(table: Any, numbers: Sequence[int]) -> Any:
     """Some rows of a table, in the given order and in the table's own type; of an iterable that can be read once, None.
 
-    Arguments:
+    Args:
         table: as in `rows_of`.
         numbers: 0-based row numbers.
     """

@@ -20,7 +20,7 @@ _RATIO = 100
 def given_arrays(path: Path, names: Sequence[str], *, mend: str) -> dict[str, ndarray]:
     """Those arrays of an `.npz` that have one of the names; what else lies in it is not read.
 
-    Arguments:
+    Args:
         path: of the file.
         names: of the arrays.
         mend: how the user comes to a sound file.

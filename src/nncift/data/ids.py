@@ -33,7 +33,7 @@ def unique_ids(own: Sequence[str], key: Callable[[int], str], source: str) -> li
 
     The first row of a content is the plain hash, the next ones in order of appearance get `-1`, `-2`, ... behind it.
 
-    Arguments:
+    Args:
         own: [n], the ids in the rows, empty where there is none.
         key: gives the content key of the row at a position.
         source: what the user named, for the warning on shared ids.

@@ -18,7 +18,7 @@ _BLOCK = 4096
 class ContentKeys(Sequence[str]):
     """The content keys of rows in their order: to the outside a sequence of hexadecimal texts.
 
-    Arguments:
+    Args:
         packed: uint8 [n, 32].
     """
 

@@ -26,7 +26,7 @@ _NUMBER = 8  # bytes of the first row's number, before the piece itself
 class ParquetCopy:
     """The rows of a Parquet file as compressed Arrow streams, in a file without a name in the folder for temporary files.
 
-    Arguments:
+    Args:
         path: of the Parquet file, for messages.
     """
 

@@ -13,7 +13,7 @@ _DIGITS = 5
 def shard_name(stem: str, number: int, count: int, suffix: str) -> str:
     """The name of a shard, such as `subset-00000-of-00007.jsonl`: sorted by name, shards are in order.
 
-    Arguments:
+    Args:
         stem: before the numbers.
         number: of the shard, from 0.
         count: how many there are.

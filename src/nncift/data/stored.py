@@ -27,7 +27,7 @@ from nncift.errors import DataError
 class SourceFile:
     """A file that is held open, and must not change while rows of it are read.
 
-    Arguments:
+    Args:
         descriptor: of the open file, which is closed with this object.
         path: what errors call it.
 
@@ -209,7 +209,7 @@ class Codes:
 class StoredRows(Indexed):
     """The usable rows of a file.
 
-    Arguments:
+    Args:
         file: where they are.
         where: places, sizes, numbers and lines of the rows.
         names: their ids.
@@ -288,7 +288,7 @@ class StoredRows(Indexed):
 class StoredRejects(IndexedRejects):
     """The rejected rows of a file.
 
-    Arguments:
+    Args:
         file: where they are.
         where: places, sizes, numbers and lines of the rows.
         why: why each cannot be used.

@@ -76,7 +76,7 @@ class PlainTemplate:
 class ChatTemplate:
     """The plain wording as one user message in the model's own chat format; the response is the assistant's turn.
 
-    Arguments:
+    Args:
         tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
 
     Attributes:
@@ -115,7 +115,7 @@ class ChatTemplate:
 def choose_template(tokenizer: Any, name: str = "auto") -> Template:
     """The template to score with.
 
-    Arguments:
+    Args:
         tokenizer: the language model's, or anything with its `chat_template` and `apply_chat_template`.
         name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one that works, else plain.
 

@@ -55,7 +55,7 @@ class PlainWording:
 class ChatWording:
     """The turns in the model's own chat format, up to where the assistant speaks.
 
-    Arguments:
+    Args:
         tokenizer: anything with `apply_chat_template(messages, tokenize=False, add_generation_prompt=True)`.
         mend: what the user does where the template does not take a row.
     """
@@ -98,7 +98,7 @@ class ChatWording:
 def choose_wording(tokenizer: Any, name: str = "auto", *, mend: str = AS_OPTION) -> Wording:
     """The wording to use.
 
-    Arguments:
+    Args:
         tokenizer: the language model's.
         name: `plain`, `chat`, or `auto`: the chat template where the tokenizer has one, else plain.
         mend: what the user does where the chat template does not work.

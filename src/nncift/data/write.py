@@ -32,7 +32,7 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
     Use it for the subset of a selection. JSONL keeps every byte of a line but its line break; Parquet keeps the schema;
     CSV and JSON keep all columns.
 
-    Arguments:
+    Args:
         pool: the pool, in any order; a Parquet source must still be where it was read.
         positions: [k], positions in `pool.examples`.
         path: the file to write; its suffix plays no part.
@@ -49,7 +49,7 @@ def write_rows(pool: Pool, positions: Sequence[int] | np.ndarray, path: Path) ->
 def write_shards(pool: Pool, positions: Sequence[int] | np.ndarray, paths: Sequence[Path], rows: int) -> None:
     """`write_rows` into several files: `paths[i]` gets the examples at `positions[i * rows : (i + 1) * rows]`.
 
-    Arguments:
+    Args:
         pool, positions: as in `write_rows`.
         paths: the files to write, as many as it takes.
         rows: of a file at most, 1 or more.

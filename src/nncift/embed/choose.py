@@ -78,7 +78,7 @@ def embed_rows(
 class Texts(Sequence[str]):
     """What is embedded of rows, made when it is asked for.
 
-    Arguments:
+    Args:
         rows: of a pool.
     """
 

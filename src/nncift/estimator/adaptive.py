@@ -31,7 +31,7 @@ def adaptive_pairs(
     Candidates are drawn one after the other, with a probability proportional to their standard deviation among those that
     are left; those without any come last, in random order. The targets with the fewest labels are dealt first.
 
-    Arguments:
+    Args:
         count: how many pairs; all that are left where there are fewer.
         candidate_sd: float [n], finite, at least 0: standard deviation of a candidate's mean influence, in any unit.
         row_count: int [m], labels that each target has, in all rounds.

@@ -102,7 +102,7 @@ class LabelBudget:
 def parse_labels(text: str | int | None) -> LabelBudget:
     """Reads how many pairs to label.
 
-    Arguments:
+    Args:
         text: `all`; `5%` of the pairs; `2000` (or the int) pairs; `u=5%` of the targets times 5 % of the pool, the
             paper's block; `5000calls` of the language model, a backward pass counting as two; `600s`, `10min` or `2h` of
             labelling; None or `auto` for as many as it takes (`estimator.schedule`), and where labels are not drawn in
@@ -152,7 +152,7 @@ def _in_range(text: str | int, number: float, *, percent: bool, block: bool) -> 
 def parse_design(text: str) -> AskedDesign:
     """Reads the name of a label design.
 
-    Arguments:
+    Args:
         text: `block` (random candidates times random targets), `stripes` (about five targets for each candidate that is
             used), `spread` (every candidate and every target equally often), `cross` (some targets with all candidates
             and some candidates with all targets) or `adaptive` (stripes, continued where an estimator is least sure).

@@ -18,7 +18,7 @@ def deal(
     """Deals shuffled decks of the targets to the candidates; what one cannot take goes to the next one first. The targets
     with the fewest labels are dealt first.
 
-    Arguments:
+    Args:
         columns: the candidates, in the order in which they are served.
         degrees: how many targets each gets, at least one, at most what it has room for.
 

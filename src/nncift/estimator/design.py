@@ -47,7 +47,7 @@ def pairs_to_label(
     and the targets stay equal, give or take one, as long as the labels leave most pairs free (one more where a candidate
     and a target that both lack a label have met already); a `block` and a `cross` grow.
 
-    Arguments:
+    Args:
         budget: how many new pairs; a share is one of the whole kernel.
         m: targets; 1 for a pointwise influence, of whose candidates a plain random sample is drawn.
         n: candidates.

@@ -22,7 +22,7 @@ def even_out(dealt: dict[int, set[int]], openings: Openings, *, moves: Moves) ->
     ..., until one takes the target of few) is tried first, because it leaves every candidate as many labels as it had.
     Afterwards no chain is left that would make the targets more equal, which for such a flow means the best there is.
 
-    Arguments:
+    Args:
         dealt: the targets that each candidate was given.
         moves: what is allowed where there is no such chain.
 

@@ -123,7 +123,7 @@ def measure(
     influence a fifth of the candidates). The estimator that is used afterwards is fitted to all labels, so it should
     be no worse.
 
-    Arguments:
+    Args:
         labels: exact influences.
         target: features of all targets; None for a pointwise influence.
         pool: features of all candidates.

@@ -91,7 +91,7 @@ class InfluenceNetwork(nn.Module):
     never learns and never matters; it is kept because the published network has it (205,101 weights at d = 1024 and one
     hidden layer of 100 units, of which 204,900 are those of `W₁`).
 
-    Arguments:
+    Args:
         dimension: d, the length of an embedding.
         hidden: units of each hidden layer; none makes it linear, an effect of the target and one of the candidate.
         generator: what the initial weights are drawn from.
@@ -127,7 +127,7 @@ class PointwiseNetwork(nn.Module):
 
     Use it for pointwise influences, which know no target (102,601 weights at d = 1024 and one hidden layer of 100 units).
 
-    Arguments:
+    Args:
         dimension: d, the length of an embedding.
         hidden: units of each hidden layer; none makes it linear.
         generator: what the initial weights are drawn from.

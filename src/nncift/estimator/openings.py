@@ -67,7 +67,7 @@ def find_openings(
 ) -> Openings:
     """What may be drawn in a kernel of m targets and n candidates.
 
-    Arguments:
+    Args:
         masked: pairs that are never labelled, in any order.
         taken: pairs that have a label already.
         among: candidates that may be labelled, in any order; None for all.
@@ -118,7 +118,7 @@ def by_count(count: Int[ndarray, "q"], rng: np.random.Generator) -> Int[ndarray,
 def fewest_that_hold(asked: int, openings: Openings, shape: Callable[[int], Int[ndarray, "q"]]) -> Int[ndarray, "L"]:
     """The open pairs of the smallest shape that has at least `asked` of them, by bisection.
 
-    Arguments:
+    Args:
         asked: at most as many as may be drawn.
         shape: the pairs of the shape with at least so many pairs of open candidates, barred ones included.
     """

@@ -66,7 +66,7 @@ def _spread_once(total: int, openings: Openings, rng: np.random.Generator) -> In
 def fill_up(had: Int[ndarray, "c"], room: Int[ndarray, "c"], total: int, rng: np.random.Generator) -> Int[ndarray, "c"]:
     """Deals `total` to those who had the fewest, like water that is poured onto uneven ground.
 
-    Arguments:
+    Args:
         had: what each has.
         room: what each can still get; at least `total` together.
         rng: chooses who gets one more where the level comes out between two whole numbers.

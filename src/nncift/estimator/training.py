@@ -87,7 +87,7 @@ class EarlyStopping:
     def finish_epoch(self, *, loss_sum: float, samples: int, validation: float | None) -> Stop | None:
         """Why to stop now, or None to go on.
 
-        Arguments:
+        Args:
             loss_sum: squared errors of the pass, summed over its samples (not over its batches).
             samples: how many samples the pass had.
             validation: mean squared error on the validation labels; None where there are none.
@@ -136,7 +136,7 @@ def fit(
     trained on all labels for that many, because labels are what this method has few of. Whoever wants to know how
     good it is measures that on labels that were not handed in here (`fidelity.measure`).
 
-    Arguments:
+    Args:
         labels: at least two exact influences.
         e_target: float [m, d] embeddings of the target; None for a pointwise influence.
         e_pool: float [n, d] embeddings of the pool.

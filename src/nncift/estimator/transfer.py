@@ -103,7 +103,7 @@ def judge(
 ) -> Carried:
     """Holds the predictions of an estimator of other data against labels of these.
 
-    Arguments:
+    Args:
         fitted: the estimator.
         estimator: what trained it, to be trained anew beside it.
         labels: exact influences of the new data.

@@ -30,7 +30,7 @@ def write_card(run: Finished, handed: Handed, *, license_id: str | None = None) 
 
     No path of the machine is named: of local files and folders only the last part.
 
-    Arguments:
+    Args:
         run: that the rows were chosen in.
         handed: what was exported.
         license_id: of the source, as the hub calls it (`apache-2.0`); None leaves it to the user to state.

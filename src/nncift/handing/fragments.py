@@ -23,7 +23,7 @@ _LEAST_HELD_OUT = 1.5  # rows; LitGPT rounds down, and cannot validate on none
 def write_fragments(trainer: str, data: Path, *, name: str, rows: int) -> tuple[Path, ...]:
     """Writes what a trainer wants to be told of the data file beside it; nothing for a mere format.
 
-    Arguments:
+    Args:
         trainer: one of `nncift.handing.formats.TRAINERS`.
         data: the data file, or the folder of its shards, which is named by its full path.
         name: what the data set is called where it needs a name.

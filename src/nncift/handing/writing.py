@@ -86,7 +86,7 @@ def hand_over(
 
     A row that the format cannot hold goes to `TRAINER.rejected.jsonl` with the reason, and one warning counts them.
 
-    Arguments:
+    Args:
         examples: the rows, in the order to write them.
         folder: where the files go; it is made, and files of an earlier export to the same trainer are replaced.
         trainer: one of `nncift.handing.formats.TRAINERS`.

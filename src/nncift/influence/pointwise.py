@@ -39,7 +39,7 @@ class Cuts:
 class RowSession:
     """Pool rows by themselves, in the order of their ids.
 
-    Arguments:
+    Args:
         context: of the run.
         score: what is asked for distinct rows.
         calls: model calls for one row, so that progress can be told while they are made.

@@ -45,7 +45,7 @@ def admit(setup: Setup, reporter: Reporter) -> Setup:
     With `--dedup` the run is refused before anything is embedded where what comes before the comparison, or does not become
     less by it, does not fit; and once more when it is known what is left.
 
-    Arguments:
+    Args:
         setup: of all rows.
         reporter: told how far it is.
 

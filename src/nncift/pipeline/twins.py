@@ -81,7 +81,7 @@ def find_twins(
     which the first is its twin. So no two kept rows are near-copies, and what is dropped is one of a kept row. A product in
     float32 finds who may be near, one in float64 decides: the answer is the same for every size of the blocks.
 
-    Arguments:
+    Args:
         vectors: gives the vectors of some rows, float32 [k, d], of length 1 (zeros are near nothing).
         n: rows.
         threshold: above 0, at most 1.

@@ -88,9 +88,9 @@ class Cluster:
         )
         hand = actor.remote()
         environment = {name: os.environ[name] for name in _KEPT if name in os.environ}
-        hand.settle.remote(__version__, list(sys.path), self._threads, environment)
+        there = hand.settle.remote(__version__, list(sys.path), self._threads, environment)
         here = seat(number, ("cuda",) if self._gpu else (), here=False)
-        return Hand(hand, here, hand.make.remote(make, here))
+        return Hand(hand, here, there, hand.make.remote(make, here))
 
     def put(self, value: Any) -> Any:
         """A reference to what several workers are handed."""

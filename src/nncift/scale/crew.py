@@ -46,11 +46,13 @@ class Hand:
     Attributes:
         actor: Ray's handle.
         seat: where it sits.
+        there: reference to its first word, said when it has a processor.
         made: reference to what making its state gave.
     """
 
     actor: Any
     seat: Seat
+    there: Any
     made: Any
 
 
@@ -127,10 +129,12 @@ class ClusterCrew:
         return shard, result
 
     def _say_idle(self) -> None:
-        """That no worker has come for a long time, once."""
-        if not self._begun and time.monotonic() - self._since > _PATIENCE:
-            log.warning("no shard is back after %.0f s: the Ray cluster may have no free processor", _PATIENCE)
-            self._begun = True
+        """That no worker has come for a long time, once; a shard may well take longer."""
+        if self._begun or time.monotonic() - self._since <= _PATIENCE:
+            return
+        if self._cluster.first_done([hand.there for hand, _ in self._busy.values()]) is None:
+            log.warning("no worker is there after %.0f s: the Ray cluster may have no free processor", _PATIENCE)
+        self._begun = True
 
     def _send(self, do: Do[Any, Any, Any], shard: _Shard, handed: Any) -> None:
         if self._make is None:

@@ -16,7 +16,10 @@ import pytest
 
 from cluster import two_workers
 from nncift.errors import ConfigError, DataError, MissingExtraError, RunError
+from nncift.scale import crew as crews
+from nncift.scale.actor import Worker
 from nncift.scale.executor import Executor, Seat, open_executor
+from nncift.version import __version__
 
 SHARDS = 11
 
@@ -178,6 +181,37 @@ def test_two_workers_on_two_cores_take_one_each() -> None:
 
 
 @pytest.mark.usefixtures("ray_up")
+def slow(own: Desk, item: int, shared: float) -> int:
+    time.sleep(shared)
+    return item
+
+
+@pytest.mark.usefixtures("ray_up")
+def test_a_cluster_without_a_free_processor_is_told_and_a_long_shard_is_not(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import ray
+
+    monkeypatch.setattr(crews, "_PATIENCE", 1.0)
+    executor = open_executor("ray", workers=1)
+    crew = executor.crew(desk)
+    list(crew.each(square, [1]))  # so that processes are up, and only the shard takes long
+    crew.close()
+    crew = executor.crew(desk)
+    assert list(crew.each(slow, [1], shared=4.0)) == [1] and not caplog.records
+    crew.close()
+    holder: Any = ray.remote(Worker).options(num_cpus=2).remote()  # pyright: ignore[reportAttributeAccessIssue]
+    ray.get(holder.settle.remote(__version__, sys.path, 1, {}))
+    threading.Timer(5.0, ray.kill, [holder]).start()
+    crew = executor.crew(desk)
+    assert list(crew.each(slow, [2], shared=0.0)) == [2]
+    assert [record.message for record in caplog.records] == [
+        "no worker is there after 1 s: the Ray cluster may have no free processor"
+    ]
+    crew.close()
+    executor.close()
+
+
 def test_more_workers_than_there_is_room_for(caplog: pytest.LogCaptureFixture) -> None:
     assert open_executor("ray", workers=5).workers == 2
     assert "5 workers are asked for and the Ray cluster has room for 2" in caplog.text

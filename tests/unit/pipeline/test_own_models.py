@@ -12,8 +12,8 @@ from nncift.errors import RunError
 from nncift.ledger import Ledger
 from nncift.pipeline.loading import OwnModels
 from nncift.pipeline.models import Models
+from nncift.pipeline.preparing import prepare
 from nncift.pipeline.readers import readers_of
-from nncift.pipeline.setup import prepare
 from nncift.progress import Silent
 from nncift.run import Work
 from nncift.scale.executor import Seat

@@ -74,6 +74,8 @@ _REPORT, _SEEN = 60e6, 5000 * (1 << 16)
 _PER_TOKEN = 3.5
 """Characters of a token, few rather than many."""
 
+_VECTORS = "Give vectors that were made elsewhere (--embedder POOL.npy,TARGET.npy), or a smaller --embedder."
+
 _TEXTS = 64
 """Texts that are encoded at once (`nncift.embed.sentence`)."""
 
@@ -236,7 +238,11 @@ def _embedding(models: Models, pools: list[Pool]) -> tuple[list[Part], int, list
     held = [Part("embedder", int(_ENCODER + 4 * found.weights))]
     tokens = min(found.context, _tokens(pools))
     activations = min(rows, _TEXTS) * tokens * _forward(found, tokens, 4)
-    return held, found.width, [Part("encoding texts", int(activations)), Part("vectors", 8 * rows * found.width)]
+    return (
+        held,
+        found.width,
+        [Part("encoding texts", int(activations), _VECTORS), Part("vectors", 8 * rows * found.width)],
+    )
 
 
 def _tokens(pools: Iterable[Pool]) -> int:

@@ -57,9 +57,12 @@ def _refuse(setup: Setup, found: Footprint, limit: int) -> None:
     largest = max(found.parts, key=lambda part: part.bytes * (not part.returnable))
     lowered = max((part for part in found.parts if part.mend), key=lambda part: part.bytes)
     which = "" if lowered is largest else f"What an option lowers is: {lowered.name}, {size(lowered.bytes)}. "
+    mend = lowered.mend
+    if lowered.bytes < found.needed - limit:
+        which, mend = "", f"No option alone brings it down to that; this saves most: {mend}"
     there = "are available" if setup.config.memory.strip().lower() == "auto" else "are allowed by --memory"
     raise ConfigError(
         f"the run would need about {size(found.needed)} of memory in its stage `{found.stage}`, and {size(limit)} {there}. "
-        f"The largest part is: {largest.name}, {size(largest.bytes)}. {which}{lowered.mend} "
+        f"The largest part is: {largest.name}, {size(largest.bytes)}. {which}{mend} "
         "--memory 0 starts it all the same, and it may swap."
     )

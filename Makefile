@@ -6,7 +6,7 @@ STAMP := .venv/.installed
 PEERS := .venv/.peers
 
 .DEFAULT_GOAL := help
-.PHONY: help venv demo test check docs bench bench-check bench-large bench-labels bench-memory audit gpu-check soak clean
+.PHONY: help venv demo test check docs bench bench-check bench-large bench-labels bench-memory audit lock gpu-check soak clean
 
 help:  ## this list
 	@sed -n 's/^\([a-z-]*\):.*## /  make \1\t/p' Makefile
@@ -63,7 +63,10 @@ bench-memory: venv  ## planned peak memory beside measured, into docs/memory.md
 
 audit: venv  ## known holes in what is installed, and whether its files are those of the wheels
 	$(BIN)/python -m pip install --quiet --only-binary=:all: pip-audit || true
-	$(BIN)/python benchmarks/audit.py
+	$(BIN)/python -m benchmarks.audit
+
+lock: venv  ## lock.txt: every package with its version and the hash of its wheel
+	$(BIN)/python -m benchmarks.lock
 
 clean:  ## removes what make and the tools have made
 	rm -rf .venv build dist src/*.egg-info .pytest_cache .ruff_cache .hypothesis

@@ -1,13 +1,15 @@
 """`make audit`: known holes in what is installed, and whether it is what its wheels said.
 
-    python benchmarks/audit.py [--offline]
+    python -m benchmarks.audit [--offline]
 
 First `pip-audit` asks the vulnerability service about every installed package. Where that is out of reach, or knows a
-package not, the program says so, for then nothing is known about its holes. In either case every installed file is held
-against the SHA-256 that the wheel recorded for it, which tells a file that was changed, damaged or lost since, and no more
-than that.
+package not, the program says so, for then nothing is known about its holes. In either case the versions are compared with
+`lock.txt`, and every installed file is held against the SHA-256 that the wheel recorded for it, which tells a file that was
+changed, damaged or lost since, and no more than that. The hash of a wheel itself is checked when it is installed from the
+lock (`pip install --require-hashes -r lock.txt`).
 
-Exit codes: 0 nothing found, 1 a hole or a changed file, 3 nothing found, but not every package could be looked up.
+Exit codes: 0 nothing found, 1 a hole or a changed file, 3 nothing found, but not every package could be looked up. Another
+version than the locked one is told and no failure.
 """
 
 from __future__ import annotations
@@ -23,6 +25,8 @@ from importlib.metadata import Distribution, distributions
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
+
+from benchmarks.lock import locked
 
 HOLES, CLEAN, UNREACHED = "holes", "clean", "unreached"
 OWN = ("nncift",)
@@ -48,6 +52,16 @@ def verdict_of(asked: Sequence[Mapping[str, Any]]) -> tuple[str, str]:
     missing = f"; {len(skipped):,} could not be looked up ({', '.join(skipped[:5])}, ...)" if skipped else ""
     words = f"{len(holes):,} in {len(known):,} packages{missing}"
     return (HOLES if holes else UNREACHED if skipped else CLEAN), "\n  ".join([words, *holes])
+
+
+def unlike_the_lock(installed: Iterable[Distribution], lock: Mapping[str, str]) -> list[str]:
+    """Packages that are installed in another version than the locked one, or not locked at all, in words."""
+    found = []
+    for package in sorted(installed, key=lambda one: one.name.lower()):
+        known = lock.get(package.name.lower().replace("_", "-"))
+        if package.name not in OWN and known != package.version:
+            found.append(f"{package.name} {package.version} ({'not locked' if known is None else f'locked: {known}'})")
+    return found
 
 
 def changed_files(installed: Iterable[Distribution]) -> tuple[int, int, list[str]]:
@@ -82,6 +96,8 @@ def main() -> None:
         print(f"Known holes: NOT CHECKED, or not for all ({words}).")
     else:
         print(f"Known holes: {words}.")
+    other = unlike_the_lock(distributions(), locked())
+    print(f"Versions: {len(other):,} packages are not as locked{': ' if other else ''}{', '.join(other)}.")
     print(f"Installed files: {files:,} of {packages:,} packages held against their wheels, {len(wrong):,} differ.")
     print("\n".join(wrong))
     sys.exit(1 if wrong or verdict == HOLES else 0 if verdict == CLEAN else 3)

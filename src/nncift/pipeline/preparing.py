@@ -89,11 +89,8 @@ def without(setup: Setup, twins: Twins) -> Setup:
     Raises:
         ConfigError: options contradict what is left of the rows.
     """
-    pool, rest = (
-        leave_out(setup.pool, twins),
-        (setup.target, setup.existing, setup.influence, setup.objective, setup.why),
-    )
-    return _decide(setup.config, pool, *rest, twins=twins)
+    rest = setup.target, setup.existing, setup.influence, setup.objective, setup.why
+    return _decide(setup.config, leave_out(setup.pool, twins), *rest, twins=twins)
 
 
 def _decide(

@@ -54,7 +54,8 @@ class Whitening:
         q = min(MOST_DIRECTIONS, len(values))
         total = float(values[-q:].sum())
         directions = vectors[:, -q:].numpy() * (1 / np.sqrt(total) if total > 0 else 0.0)
-        return cls(mean.astype(np.float32), directions.astype(np.float32))
+        # as a file keeps them: in another order of memory the same product may round otherwise
+        return cls(mean.astype(np.float32), np.ascontiguousarray(directions, dtype=np.float32))
 
     def apply(self, block: Float[ndarray, "rows d"]) -> Float[Tensor, "rows q"]:
         """The coordinates of rows, float64; so many at a time that a file of vectors is not copied whole."""

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from hashlib import sha256
-from typing import Any, Literal, get_args
+from typing import Any, Literal, get_args, overload
 
 import numpy as np
 from jaxtyping import Int
@@ -172,9 +172,21 @@ class Rejected:
 
 
 class IndexedRejects(Sequence[Rejected]):
-    """Rejected rows whose text is read when it is asked for. It is an interface, of `nncift.data.stored`."""
+    """Rejected rows whose text is read when it is asked for."""
 
     __slots__ = ()
+
+    @overload
+    def __getitem__(self, at: int) -> Rejected: ...
+    @overload
+    def __getitem__(self, at: slice) -> Sequence[Rejected]: ...
+    def __getitem__(self, at: int | slice) -> Rejected | Sequence[Rejected]:
+        positions = range(len(self))[at]
+        return self._read(positions) if isinstance(positions, int) else tuple(map(self._read, positions))
+
+    @abstractmethod
+    def _read(self, position: int) -> Rejected:
+        """The row at a position, from 0."""
 
     @property
     @abstractmethod

@@ -302,14 +302,7 @@ class StoredRejects(IndexedRejects):
     def __len__(self) -> int:
         return len(self._why.codes)
 
-    @overload
-    def __getitem__(self, at: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Rejected]: ...
-    def __getitem__(self, at: int | slice) -> Rejected | Sequence[Rejected]:
-        if isinstance(at, slice):
-            return tuple(self[position] for position in range(len(self))[at])
-        position = range(len(self))[at]
+    def _read(self, position: int) -> Rejected:
         record = self._file.read(self._where, position)
         reason = self._why.values[self._why.codes[position]] or ""
         return Rejected(self._file.name_of(record.number), record.line, reason, shown(record.raw))

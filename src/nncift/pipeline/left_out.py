@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import overload
 
 import numpy as np
 from jaxtyping import Int
@@ -43,15 +42,9 @@ class _Copies(IndexedRejects):
     def __len__(self) -> int:
         return len(self._at)
 
-    @overload
-    def __getitem__(self, at: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Rejected]: ...
-    def __getitem__(self, at: int | slice) -> Rejected | Sequence[Rejected]:
-        if isinstance(at, slice):
-            return tuple(self[k] for k in range(len(self))[at])
-        row = shown(raw_of(self._pool.examples, int(self._at[at])))
-        return Rejected(self._pool.source, int(self._lines[at]), _REASON, row, self._twins[at])
+    def _read(self, position: int) -> Rejected:
+        row = shown(raw_of(self._pool.examples, int(self._at[position])))
+        return Rejected(self._pool.source, int(self._lines[position]), _REASON, row, self._twins[position])
 
     @property
     def reasons(self) -> list[str]:
@@ -72,15 +65,9 @@ class _Both(IndexedRejects):
     def __len__(self) -> int:
         return len(self._first) + len(self._then)
 
-    @overload
-    def __getitem__(self, at: int) -> Rejected: ...
-    @overload
-    def __getitem__(self, at: slice) -> Sequence[Rejected]: ...
-    def __getitem__(self, at: int | slice) -> Rejected | Sequence[Rejected]:
-        if isinstance(at, slice):
-            return tuple(self[k] for k in range(len(self))[at])
-        position = range(len(self))[at] - len(self._first)
-        return self._then[position] if position >= 0 else self._first[position + len(self._first)]
+    def _read(self, position: int) -> Rejected:
+        beyond = position - len(self._first)
+        return self._first[position] if beyond < 0 else self._then[beyond]
 
     @property
     def reasons(self) -> list[str]:

@@ -15,6 +15,8 @@ from typing import Any, Literal
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
+from under_way import UnderWay
+
 Speaks = Literal["vllm", "sglang", "neither"]
 
 
@@ -45,7 +47,7 @@ class ToyScorer:
         fault: what goes wrong.
         damage: what is done to an answer before it is sent.
         scored: all scoring requests, in the order of their arrival.
-        most: how many were under way at the same time.
+        under_way: how many were so at the same time.
     """
 
     folder: Path
@@ -57,12 +59,12 @@ class ToyScorer:
     fault: Fault = lambda number, request: None
     damage: Callable[[Any], Any] = lambda answer: answer
     scored: list[Request] = field(default_factory=list)
-    most: int = 0
+    under_way: UnderWay = field(default_factory=UnderWay)
 
     def __post_init__(self) -> None:
         self.model: Any = AutoModelForCausalLM.from_pretrained(self.folder, dtype=torch.float32)
         self.tokenizer: Any = AutoTokenizer.from_pretrained(self.folder)
-        self._lock, self._under_way, self._count = threading.Lock(), 0, 0
+        self._lock, self._count = threading.Lock(), 0
         self._http = ThreadingHTTPServer(("127.0.0.1", 0), self._handler())
         self._http.daemon_threads = True
         self._thread = threading.Thread(target=self._http.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
@@ -182,16 +184,10 @@ class ToyScorer:
                 self._answer({})
 
             def do_POST(self) -> None:
-                with server._lock:
-                    server._under_way += 1
-                    server.most = max(server.most, server._under_way)
                 try:
                     self._answer(json.loads(self.rfile.read(int(self.headers["Content-Length"]))))
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
-                finally:
-                    with server._lock:
-                        server._under_way -= 1
 
             def _answer(self, body: dict[str, Any]) -> None:
                 request = Request(self.path, body, {name.lower(): value for name, value in self.headers.items()})
@@ -200,7 +196,8 @@ class ToyScorer:
                     self.close_connection = True
                     self.connection.shutdown(socket.SHUT_RDWR)
                     return
-                status, answer = server.answer(request) if fault is None else (int(fault), _error("busy", "x", 0))
+                with server.under_way:
+                    status, answer = server.answer(request) if fault is None else (int(fault), _error("busy", "x", 0))
                 data = json.dumps(server.damage(answer)).encode()
                 self.send_response(status)
                 self.send_header("Content-Type", "application/json")

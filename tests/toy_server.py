@@ -13,6 +13,8 @@ from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
+from under_way import UnderWay
+
 
 @dataclass(frozen=True)
 class Reply:
@@ -62,13 +64,12 @@ class ToyServer:
 
     Attributes:
         asked: all requests in the order of their arrival.
-        most: how many were under way at the same time.
+        under_way: how many were so at the same time.
     """
 
     def __init__(self, script: Callable[[str], list[Reply]], port: int = 0) -> None:
         self.asked: list[Asked] = []
-        self.most = 0
-        self._under_way = 0
+        self.under_way = UnderWay()
         self._lock = threading.Lock()
         self._turn: dict[str, int] = defaultdict(int)
         self._script = script
@@ -111,23 +112,19 @@ class ToyServer:
 
         class Handler(BaseHTTPRequestHandler):
             def do_POST(self) -> None:
-                with server._lock:
-                    server._under_way += 1
-                    server.most = max(server.most, server._under_way)
                 try:
                     self._answer()
                 except (BrokenPipeError, ConnectionResetError):
                     self.close_connection = True
-                finally:
-                    with server._lock:
-                        server._under_way -= 1
 
             def _answer(self) -> None:
                 at = time.monotonic()
                 body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
                 asked = body["messages"][-1]["content"].split("### Instruction:\n", 1)[1]
-                reply = server._next(Asked(asked.split()[0], at, body, {k.lower(): v for k, v in self.headers.items()}))
-                time.sleep(reply.pause)
+                with server.under_way:
+                    headers = {name.lower(): value for name, value in self.headers.items()}
+                    reply = server._next(Asked(asked.split()[0], at, body, headers))
+                    time.sleep(reply.pause)
                 data = reply.bytes()
                 if reply.cut == "before":
                     self.close_connection = True

@@ -52,6 +52,14 @@ class SentenceEmbedder:
         # Weights, tokenizer and settings; the device changes the vectors by float noise only, so it has no part.
         self.fingerprint = sha256(f"sentence-transformers float32 {folder_hash(self.folder)}".encode()).hexdigest()
 
+    def load(self) -> None:
+        """Loads the weights now.
+
+        Raises:
+            ModelError: they cannot be.
+        """
+        _ = self._model
+
     @property
     def dimension(self) -> int:
         """Length of a vector."""

@@ -51,6 +51,7 @@ class LoadEncoder:
         tally = Tally(here=seat.here)
         if isinstance(embedder, SentenceEmbedder):
             embedder.ledger = tally.ledger
+            embedder.load()  # not two at a time, by threads that encode
         return embedder, tally
 
 

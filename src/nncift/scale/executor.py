@@ -32,7 +32,7 @@ class Seat:
 
 
 Make = Callable[[Seat], State]
-"""Makes what a worker needs for all its shards (a model, an encoder); called in the worker, when its first shard is there."""
+"""Makes what a worker needs for all its shards (a model, an encoder); called where the worker is, before its first shard."""
 
 Do = Callable[[State, Item, Any], Result]
 """Does a shard: the worker's state, the shard, and what all shards share. Plain data goes in and comes out."""

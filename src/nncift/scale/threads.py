@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import sys
-import threading
 from collections import deque
 from collections.abc import Iterable, Iterator
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextvars import copy_context
-from itertools import count
+from itertools import chain, islice
+from queue import SimpleQueue
 from typing import Any
 
 from nncift.kernel.compiled import cores
@@ -16,7 +16,8 @@ from nncift.scale.executor import Do, Item, Make, Result, State, seat
 
 
 class Threads:
-    """Each worker has a state of its own; the states are made one at a time, since loading a model is not thread-safe.
+    """Each worker has a state of its own. States are made one at a time, in the thread that asks, while no shard is being done:
+    loading a model changes what holds for the whole process for a while, the default number format of torch among it.
 
     Args:
         workers: how many; 0 for one a device where there are several, else one a core.
@@ -42,39 +43,51 @@ class ThreadCrew:
 
     def __init__(self, make: Make[Any], workers: int, devices: tuple[str, ...]) -> None:
         self._make, self._workers, self._devices = make, workers, devices
-        self._own, self._making, self._numbers = threading.local(), threading.Lock(), count()
+        self._free, self._made = SimpleQueue[Any](), 0
+        self._given_up = list[Future[Any]]()
         self._cores = max(1, cores() // workers)
-        self._before = _torch_threads()
+        self._before: int | None = None
         self._pool = ThreadPoolExecutor(workers, thread_name_prefix="nncift-worker")
 
     def each(self, do: Do[State, Item, Result], items: Iterable[Item], *, shared: Any = None) -> Iterator[Result]:
-        """See `Crew.each`."""
+        """See `Crew.each`; no more states are made than there are shards."""
         waiting: deque[Future[Result]] = deque()
         source = iter(items)
+        first = list(islice(source, self._workers))
+        self._hire(len(first))
         try:
-            for item in source:
+            for item in chain(first, source):
                 waiting.append(self._pool.submit(copy_context().run, self._one, do, item, shared))
                 if len(waiting) >= 2 * self._workers:
                     yield waiting.popleft().result()
             while waiting:
                 yield waiting.popleft().result()
         finally:
-            for future in waiting:
-                future.cancel()
+            self._given_up = [future for future in waiting if not future.cancel()]
 
     def close(self) -> None:
         """Waits for what is being done, and forgets the states."""
         self._pool.shutdown(wait=True, cancel_futures=True)
+        self._free = SimpleQueue()
         if self._before is not None:
             _set_torch_threads(self._before)
 
+    def _hire(self, workers: int) -> None:
+        """Makes states until so many workers have one."""
+        if self._made < workers:
+            wait(self._given_up)
+        for number in range(self._made, workers):
+            self._free.put(self._make(seat(number, self._devices)))
+            self._made += 1
+        self._before = self._before or _torch_threads()  # making them may have loaded torch
+
     def _one(self, do: Do[Any, Any, Any], item: Any, shared: Any) -> Any:
         _set_torch_threads(self._cores)
-        if not hasattr(self._own, "state"):
-            with self._making:
-                self._own.state = self._make(seat(next(self._numbers), self._devices))
-            _set_torch_threads(self._cores)  # making it may have loaded torch
-        return do(self._own.state, item, shared)
+        state = self._free.get()
+        try:
+            return do(state, item, shared)
+        finally:
+            self._free.put(state)
 
 
 def _torch_threads() -> int | None:

@@ -92,7 +92,7 @@ def test_grades_arrive_in_order_with_the_prompt_and_the_settings_asked_for(
     assert grades == Grades([1, 2, 3, 4, 5, 1, 2], {})
     assert all(type(score) is float for score in grades.scores)
     assert sorted(told) == [(item.id, float(grade[item.id])) for item in asked] and sum(done) == 7
-    assert sorted(server.items) == [item.id for item in asked] and 1 < server.most <= 3
+    assert sorted(server.items) == [item.id for item in asked] and 1 < server.under_way.most <= 3
     for request in server.asked:
         item = asked[int(request.item[1:])]
         prompt = judge_prompt(DEFAULT_RUBRIC, item.instruction, item.response, item.reference)

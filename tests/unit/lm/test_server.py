@@ -65,7 +65,7 @@ def test_scores_are_the_local_models_token_by_token(speaks: str, folder: Path) -
         asked = len(server.scored)
         found = score_responses(lm, prefixes, queries, on_progress=told.append)
         assert len(server.scored) - asked == len(queries) == sum(told)
-        assert 1 < server.most <= served.PARALLEL
+        assert 1 < server.under_way.most <= served.PARALLEL
     for values, expected in zip(found, score_responses(toy_lm(), prefixes, queries), strict=True):
         assert values.dtype == np.float32
         np.testing.assert_allclose(values, expected, atol=1e-5)

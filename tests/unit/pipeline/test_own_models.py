@@ -8,8 +8,11 @@ from pathlib import Path
 import pytest
 
 from nncift.config import SelectConfig
+from nncift.embed.choose import load_embedder
+from nncift.embed.sentence import SentenceEmbedder
 from nncift.errors import RunError
 from nncift.ledger import Ledger
+from nncift.pipeline.encoding import LoadEncoder
 from nncift.pipeline.loading import OwnModels
 from nncift.pipeline.models import Models
 from nncift.pipeline.preparing import prepare
@@ -17,6 +20,7 @@ from nncift.pipeline.readers import readers_of
 from nncift.progress import Silent
 from nncift.run import Work
 from nncift.scale.executor import Seat
+from toy_encoder import make_toy_encoder
 from toy_road import make_corpus, save_model
 
 
@@ -57,3 +61,10 @@ def test_what_nothing_read_is_not_told(models: Models, tmp_path: Path) -> None:
     done = Work()
     readers.tell(done)
     assert done.facts == {} and done.cpu_elsewhere == 0
+
+
+def test_a_workers_encoder_is_loaded_before_its_first_text(tmp_path: Path) -> None:
+    """Two threads that loaded weights at once would change the process under one another."""
+    name = str(make_toy_encoder(tmp_path / "encoder"))
+    embedder, _ = LoadEncoder(name, "cpu", load_embedder(name, device="cpu").fingerprint)(Seat())
+    assert isinstance(embedder, SentenceEmbedder) and "_model" in vars(embedder)

@@ -134,6 +134,32 @@ def test_devices_go_round_and_name_threads() -> None:
     crew.close()
 
 
+def test_no_state_is_made_while_a_shard_is_done() -> None:
+    """Loading a model changes what holds for the whole process, the default number format of torch among it."""
+    made, alone = list[int](), list[bool]()
+
+    def make(seat: Seat) -> int:
+        time.sleep(0.02)
+        made.append(seat.number)
+        return seat.number
+
+    def work(own: int, item: int, shared: Any) -> None:
+        before = len(made)
+        time.sleep(0.03)
+        alone.append(len(made) == before)
+
+    crew = open_executor("threads", workers=4).crew(make)
+    told = []
+    for shards in (1, 3, 9, 9):
+        dropped = crew.each(work, range(shards))
+        next(dropped)
+        dropped.close()  # shards that were begun go on
+        told.append(list(made))
+    crew.close()
+    assert told == [[0], [0, 1, 2], [0, 1, 2, 3], [0, 1, 2, 3]]  # no more than there was work for
+    assert all(alone) and len(alone) >= 4
+
+
 def dying(own: Desk, item: int, shared: Path) -> int:
     """The worker of shard 2 is killed the first time."""
     if item == 2 and not (shared / "died").exists():

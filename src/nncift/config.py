@@ -184,7 +184,9 @@ class SelectConfig(_TeacherOptions):
     difficulty: str = setting(
         "What phases are told by: a pointwise influence function; auto: perplexity with a model, else length.", "auto"
     )
-    shard_rows: int = setting("Write the subset as a folder of shards with at most so many rows each; 0: one file.", 0)
+    shard_rows: int = setting(
+        "Write subset and ranking as folders of shards with at most so many rows each; 0: files.", 0
+    )
     threads: int = setting("Threads for kernels and selection; 0 takes all cores. The result does not depend on it.", 0)
 
     def __post_init__(self) -> None:

@@ -15,9 +15,9 @@ import resource
 import shutil
 import sys
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 from hashlib import sha256
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -152,15 +152,6 @@ class RunFolder:
         self.records[name] = StageRecord(key, files, costs, done.facts, done.notes)
         self._write_records()
         return self.records[name]
-
-    def keep_only(self, name: str, files: Collection[str]) -> None:
-        """Lets the record of a stage tell of these files alone: its others are those of a later stage now."""
-        record = self.records[name]
-        if not record.files.keys() <= set(files):
-            self.records[name] = replace(
-                record, files={file: record.files[file] for file in record.files if file in files}
-            )
-            self._write_records()
 
     def forget_all_but(self, names: set[str]) -> None:
         """Drops stages that this run does not go through, with their artefacts: a folder tells of one run only."""

@@ -8,7 +8,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 from jaxtyping import Float, Int
 from numpy import ndarray
 
@@ -242,8 +241,3 @@ class Selection:
 
     def __str__(self) -> str:
         return f"{len(self):,} of {len(self.pool):,} rows by {self.objective}, in {self.folder}"
-
-
-def source_positions(pool: Pool, order: ndarray) -> list[int]:
-    """Positions in the pool's own order of positions in the pool sorted by id."""
-    return pool.order[np.asarray(order, dtype=np.int64)].tolist()

@@ -10,6 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from nncift.config import SelectConfig
+from nncift.data.shards import in_shards
 from nncift.embed.choose import dearer_embedder
 from nncift.estimator.schedule import Schedule
 from nncift.influence.base import Asked, Calls, calls_of
@@ -109,10 +110,9 @@ def dearer(picked: Selection, config: SelectConfig) -> Told:
 def closing_line(picked: Selection) -> str:
     """What, how many, where."""
     facts = picked.summary()
-    many = f" ({sum(1 for _ in picked.subset.iterdir()):,} shards)" if picked.subset and picked.subset.is_dir() else ""
-    return (
-        f"{facts['rows']:,} of {facts['of']:,} rows by {facts['objective']} ({facts['why']}): {facts['subset']}{many}"
-    )
+    shards = sum(1 for _ in picked.subset.iterdir()) if picked.subset and picked.subset.is_dir() else 0
+    chosen = f"{facts['rows']:,} of {facts['of']:,} rows by {facts['objective']} ({facts['why']})"
+    return f"{chosen}: {facts['subset']}{in_shards(shards)}"
 
 
 def pictured(picked: Selection, told: Told) -> RenderableType:

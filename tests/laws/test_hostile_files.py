@@ -254,7 +254,7 @@ VERBS = (opened, told, handed, reopen_estimator, taken_over)
 KINDS = {
     "json": ("costs.json", "done.json", "environment.json", "fidelity.json", "stages.json", "recipe.yaml"),
     "lines": ("selection.jsonl", "subset.jsonl"),
-    "arrays": ("labels.npz", "embeddings/rows.npy", "embeddings/columns.npy", "estimator.safetensors"),
+    "arrays": ("labels.npz", "picks.npz", "embeddings/rows.npy", "embeddings/columns.npy", "estimator.safetensors"),
 }
 BYTES = ("empty", "cut", "null", "flipped", "renamed", "outside")
 """Damages that are worth trying of files of rows and arrays, which are of no use but whole."""

@@ -414,7 +414,8 @@ def test_the_receipt_is_complete(run: Run, planted: str) -> None:
     assert names == {
         ".nncift.lock", "recipe.yaml", "environment.json", "rejected.jsonl",
         "embeddings/rows.npy", "embeddings/columns.npy", "labels.npz",
-        "estimator.safetensors", "fidelity.json", "selection.jsonl", "subset.jsonl", "costs.json", "stages.json", "done.json",
+        "estimator.safetensors", "fidelity.json", "picks.npz", "selection.jsonl", "subset.jsonl",
+        "costs.json", "stages.json", "done.json",
     }  # fmt: skip
     for name in (name for name in names if name.endswith(".json")):
         json.loads((folder / name).read_text())

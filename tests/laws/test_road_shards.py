@@ -15,6 +15,7 @@ import pytest
 
 import nncift
 from nncift.data.files import load_pool
+from nncift.data.shards import lines_in
 from nncift.errors import ConfigError, DataError, RunError
 from nncift.handing.finished import Finished
 from nncift.pipeline import reopen
@@ -44,8 +45,16 @@ def subsets(folder: Path) -> list[str]:
     )
 
 
+def rankings(folder: Path) -> list[str]:
+    """What a run folder has of a ranking."""
+    found = (path for path in folder.rglob("selection*") if path.is_file())
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
 def lines(folder: Path) -> bytes:
-    return b"".join((folder / name).read_bytes() for name in subsets(folder) if "phase" not in name)
+    """The subset, then its ranking."""
+    files = [name for name in subsets(folder) if "phase" not in name] + rankings(folder)
+    return b"".join((folder / name).read_bytes() for name in files)
 
 
 def names(stem: str, count: int, kind: str = "jsonl") -> list[str]:
@@ -57,10 +66,12 @@ def test_shards_hold_the_rows_of_the_file_in_its_order(corpus: Corpus, tmp_path:
     whole = choose(corpus, tmp_path / "whole")
     picked = choose(corpus, tmp_path / "run", shard_rows=size)
     assert subsets(whole.folder) == ["subset.jsonl"] and subsets(picked.folder) == names("subset", count)
+    assert rankings(whole.folder) == ["selection.jsonl"] and rankings(picked.folder) == names("selection", count)
     assert lines(picked.folder) == lines(whole.folder)
+    entries = [json.loads(line) for line in lines_in(picked.folder, "selection")]
+    assert [(one["rank"], one["id"]) for one in entries] == list(enumerate(whole.ids, start=1))
+    assert [(one["gain"], one["reason"]) for one in entries] == list(zip(whole.gains, whole.reasons, strict=True))
     assert picked.subset == tmp_path / "run" / "subset" and picked.ids == whole.ids
-    selection = "selection.jsonl"
-    assert (picked.folder / selection).read_bytes() == (whole.folder / selection).read_bytes()
     assert json.loads((picked.folder / "done.json").read_text())["subset"] == "subset"
 
 
@@ -84,6 +95,8 @@ def test_phases_are_in_shards_too(corpus: Corpus, tmp_path: Path) -> None:
     for stem in ("subset.phase1", "subset.phase2"):
         shards = [(picked.folder / name).read_bytes() for name in names(stem, 2)]
         assert b"".join(shards) == (whole.folder / f"{stem}.jsonl").read_bytes()
+    told = [[json.loads(line)["phase"] for line in lines_in(run.folder, "selection")] for run in (whole, picked)]
+    assert told[0] == told[1] == whole.phases == reopen(picked.folder).phases
     again = choose(corpus, tmp_path / "run", shard_rows=4)  # without phases
     assert subsets(again.folder) == names("subset", 3)
 
@@ -99,7 +112,9 @@ def test_another_layout_writes_and_chooses_nothing_again(corpus: Corpus, tmp_pat
         assert {name: one for name, one in after.items() if name != "write"} == {
             name: one for name, one in before.items() if name != "write"
         }
-        assert subsets(place) == sorted(after["write"]["files"]) == expected and lines(place) == written
+        assert sorted(subsets(place) + rankings(place)) == sorted(after["write"]["files"])
+        assert subsets(place) == expected and lines(place) == written
+        assert rankings(place) == [name.replace("subset", "selection") for name in expected]
         assert not (size and (place / "subset.jsonl").exists()) and (size or not (place / "subset").exists())
         assert reopen(place).ids == picked.ids and reopen(place).subset == picked.subset
 
@@ -112,7 +127,7 @@ def test_shards_are_a_pool(corpus: Corpus, tmp_path: Path) -> None:
         choose(corpus, tmp_path / f"again-{run.folder.name}", pool=run.subset, shard_rows=2, **told)
         for run in (whole, picked)
     )
-    assert one.ids == other.ids and lines(one.folder) == lines(other.folder)
+    assert one.ids == other.ids and one.rows == other.rows
     assert len(subsets(other.folder)) == 3
     with pytest.raises(DataError, match="the folder subset: name that"):
         load_pool(picked.folder)
@@ -130,37 +145,29 @@ def test_everything_that_reads_a_run_reads_shards(corpus: Corpus, tmp_path: Path
     assert run.picked is None and tuple(row.id for row in run.chosen) == picked.ids
 
 
+@pytest.mark.parametrize("stem", ["subset", "selection"])
 @pytest.mark.parametrize("harm", ["changed", "gone", "more"])
-def test_a_shard_that_is_not_what_it_was(corpus: Corpus, tmp_path: Path, harm: str) -> None:
+def test_a_shard_that_is_not_what_it_was(corpus: Corpus, tmp_path: Path, harm: str, stem: str) -> None:
     picked = choose(corpus, tmp_path / "run", shard_rows=5)
-    before = {name: (picked.folder / name).read_bytes() for name in subsets(picked.folder)}
+    before = lines(picked.folder)
     selected = json.loads((picked.folder / "stages.json").read_text())["select"]
-    shard = picked.subset / "subset-00001-of-00003.jsonl"
+    shard = picked.folder / stem / f"{stem}-00001-of-00003.jsonl"
     if harm == "changed":
         shard.write_bytes(shard.read_bytes()[:-2])
     elif harm == "gone":
         shard.unlink()
     else:  # of another layout, copied there
-        (picked.subset / "subset-00003-of-00004.jsonl").write_bytes(shard.read_bytes())
-    with pytest.raises(RunError, match="missing or not what it was"):
-        Finished.at(picked.folder)
+        (shard.parent / f"{stem}-00003-of-00004.jsonl").write_bytes(shard.read_bytes())
+    if stem == "subset":
+        with pytest.raises(RunError, match="missing or not what it was"):
+            Finished.at(picked.folder)
+    else:
+        with pytest.raises(RunError, match="run/selection is missing or damaged"):
+            open_run(picked.folder)
     if harm != "more":  # a run does not look for what it has not written
         choose(corpus, tmp_path / "run", shard_rows=5)
-        assert {name: (picked.folder / name).read_bytes() for name in subsets(picked.folder)} == before
+        assert lines(picked.folder) == before
     assert json.loads((picked.folder / "stages.json").read_text())["select"] == selected
-
-
-def test_a_folder_of_an_older_version_is_read_and_goes_on(corpus: Corpus, tmp_path: Path) -> None:
-    """It has the subset in the record of `select`, and no stage `write`."""
-    picked = choose(corpus, tmp_path / "run")
-    stages = json.loads((picked.folder / "stages.json").read_text())
-    stages["select"]["files"] |= stages.pop("write")["files"]
-    for one in stages.values():
-        one.pop("sha256", None)
-    (picked.folder / "stages.json").write_text(json.dumps(stages))
-    assert reopen(picked.folder).ids == picked.ids and Finished.at(picked.folder).rows().ids == picked.ids
-    again = choose(corpus, tmp_path / "run", shard_rows=5)
-    assert subsets(again.folder) == names("subset", 3) and reopen(again.folder).ids == picked.ids
 
 
 @pytest.mark.parametrize("wrong", [-1, -300_000])
@@ -194,7 +201,8 @@ def write(rows):
         remove_others(folder, record.files)
 
 def there():
-    return {p.relative_to(run).as_posix(): p.read_bytes() for p in run.rglob("*") if p.is_file() and "subset" in p.parts[-1]}
+    written = [p for p in run.rglob("*") if p.is_file() and p.parts[-1].startswith(("subset", "selection"))]
+    return {p.relative_to(run).as_posix(): p.read_bytes() for p in written}
 
 def visible():
     """By layout: of what does not say of itself that it is temporary."""
@@ -204,6 +212,9 @@ def visible():
             found.setdefault(Path(name).parts[0], {})[name] = body
     return found
 
+def of(name, files):
+    return {path: body for path, body in files.items() if Path(path).parts[0] == name}
+
 def fresh(rows):
     shutil.rmtree(run, ignore_errors=True)
     if rows is not None:
@@ -211,7 +222,7 @@ def fresh(rows):
     return there()
 
 whole = {rows: fresh(rows) for rows in (0, 3, 5, 11)}
-assert len(whole[3]) == 4 and len(whole[5]) == 3 and len(whole[11]) == 1
+assert len(whole[3]) == 8 and len(whole[5]) == 6 and len(whole[11]) == 2
 tried = 0
 for before, after in ((None, 3), (0, 3), (3, 5), (3, 0), (5, 11), (None, 0)):
     at = 0
@@ -226,13 +237,13 @@ for before, after in ((None, 3), (0, 3), (3, 5), (3, 0), (5, 11), (None, 0)):
         if code == 0:
             break
         assert code == -9, code
-        for layout in visible().values():
-            assert layout in whole.values(), (before, after, at, sorted(layout))
+        for name, layout in visible().items():
+            assert layout in (of(name, one) for one in whole.values()), (before, after, at, sorted(layout))
         again = after if at % 2 or before is None else before  # the same command, or the one before it
         write(again)
         assert there() == whole[again], (before, after, at, sorted(there()))
         assert not list(run.rglob("*.part")) and {p.name for p in run.iterdir()} <= {
-            ".nncift.lock", "stages.json", "subset", "subset.jsonl"}, list(run.iterdir())
+            ".nncift.lock", "stages.json", "subset", "subset.jsonl", "selection", "selection.jsonl"}, list(run.iterdir())
         at, tried = at + 1, tried + 1
 print(tried)
 '''

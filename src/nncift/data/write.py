@@ -7,6 +7,7 @@ import json
 import logging
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import date, datetime, time
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -129,6 +130,13 @@ def _write_lines(lines: Iterable[bytes], path: Path) -> None:
     with path.open("wb") as file:
         for line in lines:
             file.write(line + b"\n")
+
+
+def write_lines(lines: Iterable[bytes], paths: Sequence[Path], rows: int) -> None:
+    """Lines into several files, at most `rows` each."""
+    source = iter(lines)
+    for path in paths:
+        _write_lines(islice(source, rows), path)
 
 
 def _write_array(rows: Iterable[bytes], path: Path) -> None:

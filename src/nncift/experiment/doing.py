@@ -9,6 +9,7 @@ from time import perf_counter
 from typing import Any
 
 from nncift.config import LabelConfig, Options, SelectConfig
+from nncift.data.shards import lines_in
 from nncift.evaluation.evaluate import evaluate
 from nncift.evaluation.options import EvaluateConfig
 from nncift.experiment.records import ids_hash
@@ -47,13 +48,11 @@ def do(config: Options, reporter: Reporter, *, subjects: Mapping[str, Mapping[st
 
 def chosen_ids(run: Path) -> str | None:
     """Hash of the rows that a finished run chose, best first; None where there is none."""
-    path = run / "selection.jsonl"
-    if not path.is_file() or not (run / "done.json").is_file():
+    if not (run / "done.json").is_file():
         return None
     try:
-        with path.open(encoding="utf-8") as stream:
-            return ids_hash(json.loads(line)["id"] for line in stream)
-    except (ValueError, KeyError, TypeError):  # damaged
+        return ids_hash(json.loads(line)["id"] for line in lines_in(run, "selection"))
+    except (FileNotFoundError, ValueError, KeyError, TypeError):  # damaged
         return None
 
 

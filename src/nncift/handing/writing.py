@@ -13,7 +13,7 @@ from typing import Any
 
 from nncift.data.records import shown
 from nncift.data.rows import Example, Rejected
-from nncift.data.shards import is_shard, shard_names
+from nncift.data.shards import in_shards, is_shard, shard_names
 from nncift.data.write import to_json, write_rejected
 from nncift.errors import DataError, RunError
 from nncift.handing.formats import Format, check_shards
@@ -75,8 +75,7 @@ class Handed:
         lines = [f"Beside it: {', '.join(path.name for path in beside)}."] if beside else []
         if self.pushed:
             lines.append(f"On the hub: {self.pushed} (private until you make it public).")
-        many = f" ({self.shards:,} shards)" if self.shards else ""
-        return [*lines, f"{self.rows:,} rows for {self.trainer}: {self.data}{many}"]
+        return [*lines, f"{self.rows:,} rows for {self.trainer}: {self.data}{in_shards(self.shards)}"]
 
 
 def hand_over(

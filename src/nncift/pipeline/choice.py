@@ -14,6 +14,7 @@ from nncift.pipeline import receipt
 from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.models import Models
 from nncift.pipeline.phases import phases_of
+from nncift.pipeline.picked import write_picks
 from nncift.pipeline.ranking import Ranked
 from nncift.progress import Reporter
 from nncift.run import RunFolder, Work
@@ -38,7 +39,7 @@ def choice_stage(
             rows = take(setup.axes.columns, picks.order)
             context = models.rows_context(difficulty.traits, rows, done.ledger)
             picks = replace(picks, phases=phases_of(difficulty, context, rows, count))
-        receipt.write_picks(folder, setup.pool, picks, done)
+        write_picks(folder, picks, done)
         done.facts["objective"] = setup.why
         if not setup.exact:
             done.ledger.pair_predictions = int(np.prod(kernel_shape(setup.axes)))

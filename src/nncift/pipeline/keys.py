@@ -12,7 +12,7 @@ from nncift.pipeline.models import Models
 from nncift.pipeline.setup import Setup
 from nncift.run import StageRecord, content_key
 
-CODE = {"embed": 1, "states": 1, "pace": 1, "label": 1, "estimate": 3, "select": 2, "write": 1}
+CODE = {"embed": 1, "states": 1, "pace": 1, "label": 1, "estimate": 3, "select": 3, "write": 2}
 """Raised where a stage's code changes its result, so that a run folder of an older version is not taken for done."""
 
 

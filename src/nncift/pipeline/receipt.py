@@ -14,23 +14,19 @@ from jaxtyping import Int
 from numpy import ndarray
 
 from nncift.config import SelectConfig
-from nncift.data.rows import Pool, ids_of, lines_of, numbers_of
 from nncift.data.write import write_rejected
 from nncift.influence.base import Calls, work
 from nncift.pipeline.inputs import describe_rejected
 from nncift.pipeline.ranking import Ranked
 from nncift.pipeline.setup import Setup
 from nncift.progress import Reporter
-from nncift.run import RunFolder, StageRecord, Work, environment
-from nncift.selection import Picks, source_positions
+from nncift.run import RunFolder, StageRecord, environment
+from nncift.selection import Picks
 
 log = logging.getLogger(__name__)
 
 CURVE = "learning.json"
 """The learning curve of labels that were drawn in rounds."""
-
-SELECTION = "selection.jsonl"
-"""The ranking, one line a pick."""
 
 _WORTH_SAYING = 0.02  # share of calls not made
 
@@ -129,28 +125,6 @@ def write_rejects(folder: RunFolder, setup: Setup) -> None:
         write_rejected((row for _, pool in setup.pools() for row in pool.rejected), part)
 
 
-def write_picks(folder: RunFolder, pool: Pool, picks: Picks, done: Work) -> None:
-    """Writes `selection.jsonl`."""
-    positions = source_positions(pool, picks.order)
-    with folder.atomic(SELECTION) as part, part.open("w", encoding="utf-8") as stream:
-        ids, numbers, lines = ids_of(pool.examples), numbers_of(pool.examples), lines_of(pool.examples)
-        columns = zip(positions, picks.order, picks.gains, picks.reasons, strict=True)
-        for rank, (position, place, gain, reason) in enumerate(columns, start=1):
-            entry = {
-                "rank": rank,
-                "id": ids[position],
-                "row": int(numbers[position]),
-                "line": int(lines[position]),
-                "gain": float(gain),
-                "reason": reason,
-            }
-            if picks.phases is not None:
-                entry["phase"] = int(picks.phases[rank - 1])
-            stream.write(json.dumps(entry | {"position": int(place)}, ensure_ascii=True, allow_nan=False) + "\n")
-    done.files.append(SELECTION)
-    done.facts |= {"positive": picks.positive, "merit": picks.merit, "kept": picks.kept}
-
-
 def write_environment(folder: RunFolder, machine: dict[str, Any]) -> dict[str, str]:
     """Writes `environment.json`, with the packages of earlier runs in the folder beside those of now; what there is to say
     where these are others: stages that were done with them stay."""
@@ -181,21 +155,6 @@ def write_done(folder: RunFolder, setup: Setup, chosen: int, subset: str, notes:
     done = {"rows": chosen, "of": len(setup.pool), "subset": subset}
     told = {"objective": setup.objective.name, "layout": setup.pool.layout}
     folder.write_json("done.json", done | told | {"notes": dict(notes)})
-
-
-def read_picks(folder: RunFolder, record: StageRecord) -> Picks:
-    """The ranking that `write_picks` wrote."""
-    with (folder.path / SELECTION).open(encoding="utf-8") as stream:
-        entries = [json.loads(line) for line in stream]
-    return Picks(
-        np.array([entry["position"] for entry in entries], dtype=np.int64),
-        np.array([entry["gain"] for entry in entries]),
-        tuple(entry["reason"] for entry in entries),
-        record.facts["positive"],
-        record.facts["merit"],
-        record.facts["kept"],
-        np.array([entry["phase"] for entry in entries]) if "phase" in entries[0] else None,
-    )
 
 
 def barred(stages: Mapping[str, StageRecord]) -> Int[ndarray, " b"]:

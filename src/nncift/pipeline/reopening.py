@@ -28,6 +28,7 @@ from nncift.pipeline.inputs import kernel_shape
 from nncift.pipeline.keys import select_depends
 from nncift.pipeline.making import make_estimator
 from nncift.pipeline.models import Models
+from nncift.pipeline.picked import read_picks
 from nncift.pipeline.preparing import prepare, with_labels
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.reuse import expected_features
@@ -70,7 +71,7 @@ def _reopened(place: Path, config: SelectConfig) -> Selection:
     objective = setup.objective
     assert objective is not None
     with closing(RunFolder(place, reading=True)) as folder:
-        record, written = (folder.records.get(name) for name in ("select", "write"))  # older versions had one stage
+        record, written = (folder.records.get(name) for name in ("select", "write"))
         used = {name: stage for name, stage in folder.records.items() if name not in ("select", "write")}
         setup = _as_it_was(setup, place, folder.records)
         models = Models(setup, Silent())
@@ -78,7 +79,8 @@ def _reopened(place: Path, config: SelectConfig) -> Selection:
             record is not None
             and folder.intact()
             and (record.key == content_key(select_depends(setup, models, config, objective, used)))
-            and (written is None or written.key == content_key(write_depends(record, config.shard_rows)))
+            and written is not None
+            and written.key == content_key(write_depends(record, config.shard_rows))
         )
         if record is None or not whole:
             raise RunError(
@@ -87,7 +89,7 @@ def _reopened(place: Path, config: SelectConfig) -> Selection:
             )
         done, spent = (_told(place / name) for name in ("done.json", "costs.json"))
         fidelity = place / "fidelity.json"
-        picks = receipt.read_picks(folder, record)
+        picks = read_picks(folder, record)
     barred = receipt.barred(used)
     labels = _labels(place, setup)
     estimator = (

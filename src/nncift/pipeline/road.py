@@ -33,6 +33,7 @@ from nncift.pipeline.labelling import Labelling, kept_labels, label_stage, label
 from nncift.pipeline.making import class_key, make_estimator
 from nncift.pipeline.models import Models
 from nncift.pipeline.pace import pace_stage
+from nncift.pipeline.picked import read_picks
 from nncift.pipeline.preparing import prepare, with_labels
 from nncift.pipeline.ranking import make_ranker
 from nncift.pipeline.readers import readers_of
@@ -144,7 +145,7 @@ class _Road:
             select_depends(setup, self.models, config, objective, self.used),
             choice_stage(config, self.models, folder, ranker.rank, labels, self.reporter),
         )
-        picks = receipt.read_picks(folder, record)
+        picks = read_picks(folder, record)
         subset = self._write(config, record, picks)
         folder.forget_all_but(set(self.used))
         costs = receipt.costs(setup, self.used)
@@ -174,9 +175,8 @@ class _Road:
         )
 
     def _write(self, config: SelectConfig, selected: StageRecord, picks: Picks) -> Path:
-        """The chosen rows, in the layout that is asked for and in no other."""
+        """The chosen rows and their ranking, in the layout that is asked for and in no other."""
         folder, pool, rows = self.folder, self.setup.pool, config.shard_rows
-        folder.keep_only("select", {receipt.SELECTION})  # older versions wrote the subset in that stage too
         record = self._stage("write", write_depends(selected, rows), write_stage(folder, pool, picks, rows))
         remove_others(folder, record.files)  # what a kill between both left of a layout that is not asked for
         return folder.path / subset_name(pool, rows)

@@ -61,7 +61,11 @@ def _map(found: Landscape | Missing) -> Panel:
         return Panel("map", title, found.why, wide=True)
     told = [f"{len(kind.ids):,} of {kind.of:,} {_of_kind(kind.name)}" for kind in found.kinds]
     whole = all(len(kind.ids) == kind.of for kind in found.kinds)
-    some = "" if whole else " Chosen rows are the best by rank, the others a draw; the rest is in selection.jsonl."
+    some = (
+        ""
+        if whole
+        else " Chosen rows are the best by rank, the others a draw; the rest is in the run folder (selection)."
+    )
     words = (
         f"The two principal axes of the rows' embeddings, which tell {found.explained:.0%} of their variance: rows that are "
         f"near here need not be near in all dimensions. Shown: {', '.join(told)}.{some} Point at a row to read it; click in "

@@ -17,6 +17,7 @@ from nncift.config import SelectConfig
 from nncift.data.arrays import read_npz
 from nncift.data.files import load_pool
 from nncift.data.rows import Example, Pool
+from nncift.data.shards import lines_in, stored
 from nncift.errors import NnciftError, RunError
 from nncift.pipeline.reopening import reopen
 from nncift.plain import DAMAGE
@@ -45,7 +46,7 @@ class Run:
         objective: the set function or rule that chose.
         of: usable rows of the pool.
         notes: its warnings by kind.
-        entries: the lines of `selection.jsonl`, best first.
+        entries: the lines of the ranking, best first.
         chosen: the chosen rows, best first.
         costs: `costs.json`.
         facts: what the choice left in `stages.json`.
@@ -160,7 +161,7 @@ def _opened(place: Path, config: SelectConfig, picked: Selection | None) -> Run:
     fidelity, learning = (
         _json(path) if (path := place / f"{name}.json").is_file() else None for name in ("fidelity", "learning")
     )
-    entries, closed = _entries(place / "selection.jsonl"), None
+    entries, closed = _entries(place), None
     if picked is None:
         try:
             picked = reopen(place)
@@ -171,11 +172,12 @@ def _opened(place: Path, config: SelectConfig, picked: Selection | None) -> Run:
     objective = picked.objective if picked else str(done.get("objective") or config.objective or "its objective")
     run = Run(place, config, objective, of, notes, entries, chosen, costs, facts, fidelity, learning, picked, closed)
     if (
-        len(run.ids) != int(run.is_chosen.sum())
+        len(entries) != len(chosen)
+        or len(run.ids) != int(run.is_chosen.sum())
         or (len(run) and run.order.min() < 0)
         or not np.isfinite(run.gains).all()
     ):
-        raise _damaged(place / "selection.jsonl")
+        raise _damaged(stored(place, "selection"))
     return run
 
 
@@ -189,12 +191,11 @@ def _json(path: Path) -> dict[str, Any]:
     return found
 
 
-def _entries(path: Path) -> tuple[dict[str, Any], ...]:
+def _entries(place: Path) -> tuple[dict[str, Any], ...]:
     try:
-        with path.open(encoding="utf-8") as stream:
-            return tuple(json.loads(line) for line in stream)
+        return tuple(json.loads(line) for line in lines_in(place, "selection"))
     except (OSError, *DAMAGE) as error:
-        raise _damaged(path) from error
+        raise _damaged(stored(place, "selection")) from error
 
 
 def _damaged(path: Path) -> RunError:

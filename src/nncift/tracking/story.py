@@ -10,6 +10,7 @@ from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
+from nncift.data.shards import lines_in, stored
 from nncift.errors import ConfigError, RunError
 from nncift.recipe import recipe_values
 from nncift.tracking.public import public
@@ -88,7 +89,7 @@ def _run(folder: Path) -> tuple[dict[str, float], tuple[Curve, ...]]:
         numbers |= _flat(costs.get(name) or {}, f"costs/{name}")
     if (folder / "fidelity.json").is_file():
         numbers |= _fidelity(_json(folder / "fidelity.json"))
-    curves = [_gains(folder / "selection.jsonl")]
+    curves = [_gains(folder)]
     if (folder / "learning.json").is_file():
         curves.append(_learning(_json(folder / "learning.json"), costs.get("rounds") or []))
     return numbers, tuple(curves)
@@ -105,12 +106,12 @@ def _fidelity(fidelity: Mapping[str, Any]) -> dict[str, float]:
     return numbers
 
 
-def _gains(path: Path) -> Curve:
+def _gains(folder: Path) -> Curve:
     """What each pick added, and what all until then did; of many picks some, the last one among them."""
     try:
-        gains = [float(json.loads(line)["gain"]) for line in path.read_text(encoding="utf-8").splitlines()]
+        gains = [float(json.loads(line)["gain"]) for line in lines_in(folder, "selection")]
     except (OSError, ValueError) as error:
-        raise _damaged(path) from error
+        raise _damaged(stored(folder, "selection")) from error
     values, last = list(accumulate(gains)), len(gains) - 1
     shown = sorted({round(k * last / (_PICKS - 1)) for k in range(_PICKS)}) if last >= _PICKS else range(last + 1)
     return Curve("picks", "rank", tuple((k + 1, {"gain": gains[k], "value": values[k]}) for k in shown))

@@ -19,8 +19,8 @@ from hypothesis import strategies as st
 from nncift.data import copying, files
 from nncift.data.files import load_pool
 from nncift.data.rows import Pool
-from nncift.data.shards import is_shard, missing_of, shard_name, shard_names
-from nncift.data.write import subset_suffix, write_rows, write_shards
+from nncift.data.shards import in_shards, is_shard, lines_in, missing_of, shard_name, shard_names
+from nncift.data.write import subset_suffix, write_lines, write_rows, write_shards
 from nncift.errors import DataError
 
 COUNT = 41
@@ -167,3 +167,24 @@ def test_lines_are_not_held_either(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     held = tracemalloc.get_traced_memory()[1]
     tracemalloc.stop()
     assert held < 1_000_000 < 200 * 50_000
+
+
+def test_lines_of_shards_are_those_of_the_one_file(tmp_path: Path) -> None:
+    lines = [f'{{"rank": {k}}}\n' for k in range(7)]
+    (tmp_path / "selection.jsonl").write_text("".join(lines))
+    assert list(lines_in(tmp_path, "selection")) == lines
+    (tmp_path / "selection").mkdir()
+    with pytest.raises(FileNotFoundError, match="selection are missing"):
+        list(lines_in(tmp_path, "selection"))
+    names = shard_names("selection", 7, 3, ".jsonl")
+    write_lines((line.strip().encode() for line in lines), [tmp_path / "selection" / name for name in names], 3)
+    assert [len((tmp_path / "selection" / name).read_text().splitlines()) for name in names] == [3, 3, 1]
+    assert list(lines_in(tmp_path, "selection")) == lines
+    (tmp_path / "selection" / names[1]).unlink()
+    with pytest.raises(FileNotFoundError, match="selection are missing"):
+        list(lines_in(tmp_path, "selection"))
+
+
+@pytest.mark.parametrize(("count", "text"), [(0, ""), (1, " (1 shard)"), (2000, " (2,000 shards)")])
+def test_how_many_shards_in_words(count: int, text: str) -> None:
+    assert in_shards(count) == text

@@ -27,7 +27,6 @@ from nncift.data.storing import Storing
 from nncift.data.write import write_rejected, write_rows
 from nncift.errors import DataError
 from nncift.pipeline.inputs import describe_rejected, make_axes
-from nncift.selection import source_positions
 
 
 @pytest.fixture(autouse=True)
@@ -182,7 +181,7 @@ def test_what_needs_no_text_reads_none(tmp_path: Path, monkeypatch: pytest.Monke
         assert axes.shape == (5 + (11 if own else 0), 20)
     assert len(pool.fingerprint) == len(pool.raw_fingerprint) == 64
     order = np.array([3, 0, 7])
-    write_rows(pool, source_positions(pool, order), tmp_path / "out")
+    write_rows(pool, pool.order[order], tmp_path / "out")
     by_id = sorted(whole, key=lambda row: row.id)
     assert (tmp_path / "out").read_bytes() == b"".join(bytes(by_id[k].raw) + b"\n" for k in order)
     monkeypatch.undo()

@@ -89,7 +89,7 @@ def test_a_story_is_what_the_folder_says(place: Path, told: Story) -> None:
 def test_many_picks_are_thinned_and_keep_both_ends(tmp_path: Path) -> None:
     path = tmp_path / "selection.jsonl"
     path.write_text("".join(json.dumps({"gain": 1 / (k + 1)}) + "\n" for k in range(5003)))
-    points = story._gains(path).points
+    points = story._gains(tmp_path).points
     assert len(points) == 1000 and (points[0][0], points[-1][0]) == (1, 5003)
     assert points[-1][1]["value"] == pytest.approx(sum(1 / (k + 1) for k in range(5003)))
 

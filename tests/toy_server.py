@@ -26,6 +26,7 @@ class Reply:
         headers: besides length and type.
         body: the body instead of a completion.
         pause: seconds before anything is sent.
+        drip: seconds before each byte of the body.
         cut: close the connection: `before` anything is sent, or in the middle of the `body`.
         finish: the completion's finish reason.
         message: more fields of the completion's message.
@@ -36,6 +37,7 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     body: bytes | None = None
     pause: float = 0.0
+    drip: float = 0.0
     cut: str = ""
     finish: str = "stop"
     message: dict[str, Any] = field(default_factory=dict)
@@ -135,7 +137,10 @@ class ToyServer:
                     self.send_header(name, value)
                 self.send_header("Content-Length", str(len(data)))
                 self.end_headers()
-                self.wfile.write(data[: len(data) // 2] if reply.cut == "body" else data)
+                some = data[: len(data) // 2] if reply.cut == "body" else data
+                for part in [some[k : k + 1] for k in range(len(some))] if reply.drip else [some]:
+                    time.sleep(reply.drip)
+                    self.wfile.write(part)
                 if reply.cut == "body":
                     self.wfile.flush()
                     self.close_connection = True

@@ -63,7 +63,7 @@ class ServerJudge:
         url: where the protocol begins, such as `http://localhost:8000/v1`.
         model: the judge's name on that server.
         rubric: what is judged.
-        timeout: seconds that the server may be silent, above 0.
+        timeout: seconds that the server may be silent, and that an answer may take once it has begun; above 0.
         retries: how often a failed request is repeated, 0 or more.
         per_minute: most requests a minute, repeated ones included; 0 for no limit.
         parallel: requests at a time, at least 1.

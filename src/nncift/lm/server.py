@@ -106,7 +106,7 @@ class Server:
             text = self._text(path, body)
         except self.errors.APITimeoutError as error:
             raise ModelError(
-                f"the server at {where} was silent for {TIMEOUT:g} s. {_KEPT} Look whether it is overloaded."
+                f"the server at {where} took more than {TIMEOUT:g} s to answer. {_KEPT} Look whether it is overloaded."
             ) from error
         except self.errors.APIConnectionError as error:
             raise ModelError(
@@ -163,7 +163,7 @@ def connect(
         placement: of what else runs on this machine.
         max_length: context limit in tokens.
         trust_remote_code: lets the tokenizer bring code of its own; only ever on the user's word.
-        timeout: seconds that the server may be silent.
+        timeout: seconds that the server may be silent, and that an answer may take once it has begun.
         retries: how often a failed request is repeated.
 
     Raises:

@@ -12,6 +12,7 @@ from typing import get_args
 import pytest
 
 from nncift.errors import ModelError
+from nncift.evaluation.judge_reply import TIMEOUT
 from nncift.evaluation.judge_server import ServerJudge
 from nncift.evaluation.judging import JudgeItem
 from nncift.lm import bounded
@@ -76,6 +77,16 @@ def test_an_answer_of_exactly_the_bound_is_read_and_one_byte_more_is_not(monkeyp
             assert ServerJudge(server.url, "toy", retries=0).grade([JudgeItem("a", "ask", "say", "r")]).scores == found
 
 
+def test_an_answer_that_comes_byte_by_byte_is_given_up() -> None:
+    """No byte is waited for as long as silence may last, and the whole would take long."""
+    with toy_server(lambda item: [Reply(drip=0.1)]) as server:
+        assert len(Reply().bytes()) * 0.1 > 15
+        begun = time.monotonic()
+        grades = ServerJudge(server.url, "toy", retries=1, timeout=1).grade([JudgeItem("a", "ask", "say", "r")])
+    assert grades.failures == {TIMEOUT: 1} and len(server.asked) == 2
+    assert time.monotonic() - begun < 10
+
+
 def test_answers_are_asked_for_uncompressed() -> None:
     with toy_server(lambda item: [Reply()]) as server:
         ServerJudge(server.url, "toy").grade([JudgeItem("a", "ask", "say", "r")])
@@ -85,6 +96,7 @@ def test_answers_are_asked_for_uncompressed() -> None:
 CHILD = """
 import json, resource, sys
 from nncift.evaluation.judge_server import ServerJudge
+from nncift.evaluation.judge_reply import TIMEOUT
 from nncift.evaluation.judging import JudgeItem
 import openai
 resource.setrlimit(resource.RLIMIT_AS, ((used := int(open("/proc/self/statm").read().split()[0]) * 4096) + (1 << 30),) * 2)

@@ -129,16 +129,43 @@ TARGETS: dict[str, Callable[[], Callable[[bytes], None]]] = {
     "jsonl": lambda: rows(".jsonl"),
     "json": lambda: rows(".json"),
     "csv": lambda: rows(".csv"),
+    "parquet": lambda: rows(".parquet"),
     "answers": lambda: answers,
     "recipes": lambda: recipes,
 }
 
 _ROW = b'{"instruction": "ask", "input": "", "output": "say", "id": 3}'
 _CHAT = b'{"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]}'
+
+
+def _parquet() -> tuple[bytes, ...]:
+    """Columns of text, numbers, lists, times and conversations, packed in several ways, in two groups of rows."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    plain = [{"prompt": f"ask {k}", "completion": "say", "n": [k, 2.5], "id": None} for k in range(3)]
+    chats = [
+        {"messages": [{"role": "user", "content": "a"}, {"role": "assistant", "content": str(k)}]} for k in range(3)
+    ]
+    typed = {
+        "text": pa.array(["a", "b", "a"]).dictionary_encode(),
+        "at": pa.array([0, 10**18, None], pa.timestamp("ns", "UTC")),
+        "price": pa.array([b"\xff", None, b""]),
+    }
+    found = []
+    tables = (pa.Table.from_pylist(plain), pa.Table.from_pylist(chats), pa.table(typed))
+    for table, packed in zip(tables, ("none", "snappy", "zstd"), strict=True):
+        sink = pa.BufferOutputStream()
+        pq.write_table(table, sink, row_group_size=2, compression=packed, store_schema=packed == "zstd")
+        found.append(sink.getvalue().to_pybytes())
+    return tuple(found)
+
+
 SEEDS: dict[str, tuple[bytes, ...]] = {
     "jsonl": (_ROW + b"\n" + _ROW, _CHAT + b"\r\n\n" + _ROW, b'{"prompt": "\\ud800", "completion": [1, NaN]}\n'),
     "json": (b"[" + _ROW + b",\n" + _ROW + b"]", b"[" + _CHAT + b", 1, null]", _ROW),
     "csv": (b"instruction,output\na,b\n", b'text\n"a ""b""\n"\r\nc\r', b"prompt,completion\n\xff,b\na\n"),
+    "parquet": _parquet(),
     "answers": (
         b'{"choices": [{"message": {"content": "Feedback: good. [RESULT] 4"}, "finish_reason": "stop"}]}',
         b"**Result:** (4/5)",

@@ -170,7 +170,8 @@ def sound(compression: str = "snappy", *, dictionary: bool = True, rows: int = 4
 
 
 def lying() -> Iterator[tuple[str, bytes]]:
-    """Names and files: each number of the footer and of the first page header with each lie, and the length of the footer."""
+    """Names and files: each number of the footer and of the first page header with each lie, the length of the footer, and
+    its bytes one by one."""
     for compression, dictionary in (("snappy", True), ("none", False), ("zstd", False)):
         whole = sound(compression, dictionary=dictionary)
         size = int.from_bytes(whole[-8:-4], "little")
@@ -188,6 +189,8 @@ def lying() -> Iterator[tuple[str, bytes]]:
                 yield f"{kind} footer {path}={lie}", closed(struct(fields))
         for lie in LIES:
             yield f"{kind} length of footer={lie}", whole[:-8] + (abs(lie) % 2**32).to_bytes(4, "little") + b"PAR1"
+        for at in range(start, len(whole) - 8):  # names of columns among them, which then are no text
+            yield f"{kind} byte {at}", whole[:at] + bytes([whole[at] ^ 0x80]) + whole[at + 1 :]
         yield from _pages(kind, whole, start)
 
 

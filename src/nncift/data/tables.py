@@ -25,6 +25,9 @@ _ROWS, _ROWS_A_BYTE = 100_000, 8
 """Rows that a Parquet file may say it has, and so many more for each of its bytes: runs of one value take none, so that a few
 hundred bytes may say any number, and would be read for days."""
 
+_DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, TypeError)
+"""What pyarrow raises of a file that is not sound; Python decodes names of columns, for one, and says what it says."""
+
 _PIECES = 4096  # lines of a record that are kept apart
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB
 
@@ -159,10 +162,11 @@ def open_parquet(path: Path) -> pq.ParquetFile:
     """The Parquet file at a path, its columns checked."""
     try:
         file = pq.ParquetFile(path)
-    except (pa.ArrowException, OSError) as error:
+        names, said = file.schema_arrow.names, max(_rows_said(file))
+    except _DAMAGE as error:
         raise DataError(f"{path} is not a Parquet file that can be read: {_plain(error)}") from error
-    refuse_twin_columns(file.schema_arrow.names, path)
-    said, size = max(_rows_said(file)), path.stat().st_size
+    refuse_twin_columns(names, path)
+    size = path.stat().st_size
     if said > _ROWS + _ROWS_A_BYTE * size:
         raise DataError(
             f"{path} says that it has {said:,} rows, which {size:,} bytes cannot hold unless nearly all are the same. Write it "
@@ -188,7 +192,7 @@ def read_parquet(path: Path, pieces: Pieces | None = None) -> Iterator[Record]:
                     yield Record(number, number + 1, row, row, "", place, size)
                     number += 1
             said = next((count for count in _rows_said(file) if count != number), number)
-    except (pa.ArrowException, OSError) as error:
+    except _DAMAGE as error:
         raise DataError(
             f"{path}: the Parquet file is damaged behind row {number}: {_plain(error)}. Write or copy it again."
         ) from error
@@ -207,7 +211,7 @@ def unpacked_bytes(path: Path, most: int) -> int:
     with open_parquet(path) as file:
         said = sum(file.metadata.row_group(k).total_byte_size for k in range(file.metadata.num_row_groups))
         found = 0
-        with suppress(pa.ArrowException, OSError):  # damaged, as whoever reads it will say
+        with suppress(*_DAMAGE):  # damaged, as whoever reads it will say
             for batch in file.iter_batches(_AT_ONCE) if said <= most else ():
                 found += sum(column.nbytes for column in plain_columns(batch))
                 if found > most:

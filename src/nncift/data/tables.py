@@ -237,12 +237,17 @@ class Pieces(Protocol):
         ...
 
 
-_NO_VALUE = (ValueError, OverflowError, LookupError)
-"""What cells raise that Python cannot hold: nanoseconds, dates past the year 9999, time zones that nobody knows."""
+_NO_VALUE = (ValueError, OverflowError, KeyError)
+"""What cells raise that Python cannot hold: nanoseconds, dates past the year 9999, time zones that nobody knows. An index past
+the end of its dictionary (`pa.ArrowIndexError`) is none of these: the file is damaged."""
 
 
 def rows_of(batch: pa.RecordBatch) -> list[dict[str, Any]]:
-    """The rows of a batch, with a word in place of a cell that Python cannot hold."""
+    """The rows of a batch, with a word in place of a cell that Python cannot hold.
+
+    Raises:
+        pa.ArrowIndexError: a cell names a value that its dictionary does not have.
+    """
     try:
         return batch.to_pylist()
     except _NO_VALUE:  # some cell has none; the others keep theirs

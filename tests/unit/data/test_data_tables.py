@@ -93,6 +93,21 @@ def test_parquet_cells_without_a_python_value_cost_their_own_row_only(tmp_path: 
     assert pool.rejected[0].reason == "column 'text' is bytes, expected text"
 
 
+@pytest.mark.parametrize("first", ["text", "when"])
+def test_an_index_past_its_dictionary_is_damage_and_no_text(tmp_path: Path, first: str) -> None:
+    columns = {
+        "text": pa.array(["a", "b", "c"]).dictionary_encode(),
+        "when": pa.array([1, 2, 3], pa.timestamp("ns")),  # which Python cannot hold
+    }
+    table = pa.table({name: columns[name] for name in sorted(columns, key=lambda name: name != first)})
+    pq.write_table(table, tmp_path / "a.parquet", compression="none", use_dictionary=["text"])
+    whole, packed = (tmp_path / "a.parquet").read_bytes(), b"\x02\x03\x24"  # two bits each: 0, 1, 2
+    assert whole.count(packed) == 1
+    (tmp_path / "a.parquet").write_bytes(whole.replace(packed, b"\x02\x03\x27"))  # 3, 1, 2
+    with pytest.raises(DataError, match=r"a\.parquet: the Parquet file is damaged behind row 0: .*out-of-bounds"):
+        load_pool(tmp_path / "a.parquet")
+
+
 def test_two_columns_of_one_name_are_refused(tmp_path: Path) -> None:
     table = pa.Table.from_arrays([pa.array(["a"]), pa.array(["b"])], names=["text", "text"])
     pq.write_table(table, tmp_path / "a.parquet")

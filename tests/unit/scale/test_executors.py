@@ -8,7 +8,7 @@ import socket
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -206,31 +206,46 @@ def test_two_workers_on_two_cores_take_one_each() -> None:
     crew.close()
 
 
-@pytest.mark.usefixtures("ray_up")
-def slow(own: Desk, item: int, shared: float) -> int:
-    time.sleep(shared)
+def slow(own: Desk, item: int, shared: Path) -> int:
+    shared.touch()
+    time.sleep(3)
     return item
+
+
+def quick(own: Desk, item: int, shared: Any) -> int:
+    return item
+
+
+def when(there: Callable[[], Any], then: Callable[[], Any]) -> None:
+    """Calls `then` as soon as something is there, however long a busy machine takes."""
+
+    def watch() -> None:
+        end = time.monotonic() + 120
+        while not there() and time.monotonic() < end:
+            time.sleep(0.05)
+        then()
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 @pytest.mark.usefixtures("ray_up")
 def test_a_cluster_without_a_free_processor_is_told_and_a_long_shard_is_not(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     import ray
 
+    executor, begun = open_executor("ray", workers=1), tmp_path / "begun"
+    crew = executor.crew(desk)
+    when(begun.exists, lambda: monkeypatch.setattr(crews, "_PATIENCE", 0.0))  # only the shard takes long
+    assert list(crew.each(slow, [1], shared=begun)) == [1] and not caplog.records
+    assert crews._PATIENCE == 0
+    crew.close()
     monkeypatch.setattr(crews, "_PATIENCE", 1.0)
-    executor = open_executor("ray", workers=1)
-    crew = executor.crew(desk)
-    list(crew.each(square, [1]))  # so that processes are up, and only the shard takes long
-    crew.close()
-    crew = executor.crew(desk)
-    assert list(crew.each(slow, [1], shared=4.0)) == [1] and not caplog.records
-    crew.close()
     holder: Any = ray.remote(Worker).options(num_cpus=2).remote()  # pyright: ignore[reportAttributeAccessIssue]
     ray.get(holder.settle.remote(__version__, sys.path, 1, {}))
-    threading.Timer(5.0, ray.kill, [holder]).start()
+    when(lambda: caplog.records, lambda: ray.kill(holder))
     crew = executor.crew(desk)
-    assert list(crew.each(slow, [2], shared=0.0)) == [2]
+    assert list(crew.each(quick, [2])) == [2]
     assert [record.message for record in caplog.records] == [
         "no worker is there after 1 s: the Ray cluster may have no free processor"
     ]

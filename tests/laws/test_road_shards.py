@@ -51,10 +51,18 @@ def rankings(folder: Path) -> list[str]:
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 
+def joined(folder: Path, names: list[str]) -> bytes:
+    return b"".join((folder / name).read_bytes() for name in names)
+
+
+def rows(folder: Path) -> bytes:
+    """The subset."""
+    return joined(folder, [name for name in subsets(folder) if "phase" not in name])
+
+
 def lines(folder: Path) -> bytes:
     """The subset, then its ranking."""
-    files = [name for name in subsets(folder) if "phase" not in name] + rankings(folder)
-    return b"".join((folder / name).read_bytes() for name in files)
+    return rows(folder) + joined(folder, rankings(folder))
 
 
 def names(stem: str, count: int, kind: str = "jsonl") -> list[str]:
@@ -127,7 +135,7 @@ def test_shards_are_a_pool(corpus: Corpus, tmp_path: Path) -> None:
         choose(corpus, tmp_path / f"again-{run.folder.name}", pool=run.subset, shard_rows=2, **told)
         for run in (whole, picked)
     )
-    assert one.ids == other.ids and one.rows == other.rows
+    assert one.ids == other.ids and rows(one.folder) == rows(other.folder)
     assert len(subsets(other.folder)) == 3
     with pytest.raises(DataError, match="the folder subset: name that"):
         load_pool(picked.folder)
@@ -168,6 +176,25 @@ def test_a_shard_that_is_not_what_it_was(corpus: Corpus, tmp_path: Path, harm: s
         choose(corpus, tmp_path / "run", shard_rows=5)
         assert lines(picked.folder) == before
     assert json.loads((picked.folder / "stages.json").read_text())["select"] == selected
+
+
+def test_a_folder_of_an_older_version_is_handed_over_and_chosen_anew(corpus: Corpus, tmp_path: Path) -> None:
+    """It keeps its ranking in `selection.jsonl` alone, in the record of `select` with the subset; its embeddings stay."""
+    picked = choose(corpus, tmp_path / "run")
+    path = picked.folder / "stages.json"
+    stages = json.loads(path.read_text())
+    stages["select"] |= {"files": stages.pop("write")["files"], "key": "of older code"}
+    for one in stages.values():
+        one.pop("sha256", None)
+    path.write_text(json.dumps(stages))
+    (picked.folder / "picks.npz").unlink()
+    assert Finished.at(picked.folder).rows().ids == picked.ids
+    with pytest.raises(RunError, match=r"not what they were when it finished\. Do it again"):
+        reopen(picked.folder)
+    again = choose(corpus, tmp_path / "run", shard_rows=5)
+    assert subsets(again.folder) == names("subset", 3) and reopen(again.folder).ids == picked.ids
+    embedded = json.loads(path.read_text())["embed"]
+    assert {name: embedded[name] for name in stages["embed"]} == stages["embed"]
 
 
 @pytest.mark.parametrize("wrong", [-1, -300_000])

@@ -25,8 +25,8 @@ _ROWS, _ROWS_A_BYTE = 100_000, 8
 """Rows that a Parquet file may say it has, and so many more for each of its bytes: runs of one value take none, so that a few
 hundred bytes may say any number, and would be read for days."""
 
-_DAMAGE = (pa.ArrowException, OSError, ValueError, LookupError, OverflowError, TypeError)
-"""What pyarrow raises of a file that is not sound; Python decodes names of columns, for one, and says what it says."""
+_DAMAGE = (pa.ArrowException, OSError, UnicodeError)
+"""What pyarrow raises of a file that is not sound; names of columns are decoded by Python, which says so in its own way."""
 
 _PIECES = 4096  # lines of a record that are kept apart
 _CELL_LIMIT = 2**31 - 1  # the longest cell that `csv` takes on every platform; its own default is 128 KiB

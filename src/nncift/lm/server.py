@@ -106,7 +106,8 @@ class Server:
             text = self._text(path, body)
         except self.errors.APITimeoutError as error:
             raise ModelError(
-                f"the server at {where} took more than {TIMEOUT:g} s to answer. {_KEPT} Look whether it is overloaded."
+                f"the server at {where} took more than {self.client.timeout:g} s to answer. {_KEPT} "
+                "Look whether it is overloaded."
             ) from error
         except self.errors.APIConnectionError as error:
             raise ModelError(

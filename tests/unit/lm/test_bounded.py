@@ -96,7 +96,6 @@ def test_answers_are_asked_for_uncompressed() -> None:
 CHILD = """
 import json, resource, sys
 from nncift.evaluation.judge_server import ServerJudge
-from nncift.evaluation.judge_reply import TIMEOUT
 from nncift.evaluation.judging import JudgeItem
 import openai
 resource.setrlimit(resource.RLIMIT_AS, ((used := int(open("/proc/self/statm").read().split()[0]) * 4096) + (1 << 30),) * 2)
